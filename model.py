@@ -1,0 +1,665 @@
+"""Sketch-pix2seq: a bitmap in, pen strokes out (arXiv 1709.04121). Edit ``get_default_hparams()``.
+
+Letters: N batch, T steps, Z ``z_size``, H x W ``img_H`` x ``img_W``, U ``dec_rnn_size``, M ``num_mixture``.
+Stroke-5 rows are (dx, dy, p1 pen down, p2 pen lifted, p3 end); the mixture is that of arXiv 1308.0850.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple, get_args, get_origin
+
+import numpy as np
+import tensorflow as tf
+
+from rnn import CELLS, affine, dropout_mask, glorot_uniform, unroll
+
+# ---------------------------------------------------------------------------------------------------------
+# Hyper-parameters
+
+CHOICES = {"dec_model": tuple(CELLS), "enc_model": ("cnn", "deep_cnn")}
+AT_LEAST_ONE = (
+    "num_steps save_every img_H img_W max_seq_len dec_rnn_size z_size batch_size num_mixture keep_snapshots"
+).split()
+PROBABILITIES = "recurrent_dropout_prob input_dropout_prob output_dropout_prob augment_stroke_prob".split()
+
+
+@dataclasses.dataclass(frozen=True)
+class HParams:
+    """All hyper-parameters. A key that is unknown or a value of the wrong type raises ValueError."""
+
+    data_set: list[str]  # names of .npz files in <data_dir>/npz/, one a category
+    num_steps: int = 10_000_000  # optimiser steps in all, resumed or not
+    save_every: int = 2000  # steps between validations; a better one is saved
+    save_minutes: float = 5.0  # minutes between snapshots of the latest state
+    keep_snapshots: int = 2  # how many of the best and of the latest are kept
+    img_H: int = 48  # height of the bitmaps, pixels
+    img_W: int = 48  # width of the bitmaps, pixels
+    max_seq_len: int = 250  # longer drawings are skipped; then replaced by the data's longest
+    enc_model: str = "cnn"  # cnn: the paper's; deep_cnn: normalised, deeper (not the paper's)
+    enc_filters: list[int] = dataclasses.field(default_factory=lambda: [16, 32, 64, 64])  # deep_cnn's, a level each
+    presig_bias: float = 0.0  # initial presig: sigma of z starts at exp(presig_bias / 2)
+    dec_rnn_size: int = 512  # units of the decoder
+    dec_model: str = "hyper"  # lstm, layer_norm or hyper
+    z_size: int = 128  # numbers in the latent code
+    batch_size: int = 100  # drawings a step; 50 to 200 work
+    batch_by_length: bool = True  # batches of like length, cut to the longest; False: the original's padding
+    grad_clip: float = 1.0  # gradients are clipped to +- this, number by number
+    num_mixture: int = 20  # Gaussians in the mixture
+    learning_rate: float = 0.001  # at the first step; 0.0005 to 0.002 work
+    decay_rate: float = 0.9999  # of the learning rate, a step
+    min_learning_rate: float = 0.00001  # where the decay ends
+    use_recurrent_dropout: bool = True  # on the candidate of the decoder's cell
+    recurrent_dropout_prob: float = 0.90  # probability to KEEP
+    use_input_dropout: bool = False  # on (stroke, z)
+    input_dropout_prob: float = 0.90  # probability to KEEP
+    use_output_dropout: bool = False  # on h, on its way to the mixture
+    output_dropout_prob: float = 0.90  # probability to KEEP
+    random_scale_factor: float = 0.15  # axes are stretched by 1 +- this in training
+    augment_stroke_prob: float = 0.10  # probability to drop a point in training
+    conditional: bool = True  # False: a decoder alone, that draws what it likes
+    seed: int = 1  # of everything random in training
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.type))
+        for name, choices in CHOICES.items():
+            _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
+        for name in AT_LEAST_ONE:
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in PROBABILITIES:
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability, 0 to 1")
+        for name in ("recurrent_dropout_prob", "input_dropout_prob", "output_dropout_prob"):
+            _require(getattr(self, name) > 0, name, 0.0, "above 0: it is the probability to keep")
+        for name in ("learning_rate", "grad_clip", "save_minutes"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        _require(0 <= self.random_scale_factor < 1, "random_scale_factor", self.random_scale_factor, "0 to below 1")
+        _require(self.data_set and all(self.data_set), "data_set", self.data_set, "one name or more")
+        _require(self.enc_filters and min(self.enc_filters) >= 1, "enc_filters", self.enc_filters, "positive numbers")
+        same = sorted({name for name in self.data_set if self.data_set.count(name) > 1})
+        _require(not same, "data_set", same, "each category once")
+
+    def parse(self, text: str) -> "HParams":
+        """Changed by ``"key=value,list=[a,b]"``. Raises ValueError naming the nearest key, or the type wanted."""
+        changes = {}
+        for item in _split_outside_brackets(text):
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise ValueError(f"hyper-parameter {item.strip()!r} is not of the form key=value")
+            changes[key.strip()] = value.strip()
+        return self.replace(**changes)
+
+    def replace(self, **changes) -> "HParams":
+        """Changed by keyword. Raises ValueError for an unknown key, a wrong type or an impossible value."""
+        known = [field.name for field in dataclasses.fields(self)]
+        for key in changes:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1)
+                raise ValueError(
+                    f"unknown hyper-parameter {key!r}"
+                    + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
+                )
+        return dataclasses.replace(self, **changes)
+
+    def values(self) -> dict:
+        """Name -> value, in order."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """As ``from_json`` reads it."""
+        return json.dumps(self.values(), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "HParams":
+        """From a ``model_config.json``, ours or the original's (booleans may be 0/1, data_set a string)."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("a model_config.json holds one object of hyper-parameters")
+        if "batch_by_length" not in values:  # the original's: what it did not have stays as it worked there
+            values |= {"batch_by_length": False}
+        for name in ("is_training", "data_info"):  # the original's own; ours, read by load_data_info
+            values.pop(name, None)
+        data_set = values.pop("data_set", None)
+        if data_set is None:
+            raise ValueError("no data_set in the model_config.json")
+        return cls(data_set=data_set).replace(**values)
+
+
+def _require(condition, name, found, wanted):
+    if not condition:
+        raise ValueError(f"hyper-parameter {name} is {found!r}; wanted {wanted}")
+
+
+def _split_outside_brackets(text):
+    items, depth = [""], 0
+    for character in text:
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    if depth != 0:
+        raise ValueError(f"brackets do not match in {text!r}")
+    return [item for item in items if item.strip()]
+
+
+def _typed(name, value, kind):
+    """``value``, perhaps text, as the type that the field wants."""
+    if get_origin(kind) is list:
+        if isinstance(value, str):
+            value = [item.strip() for item in value.strip().removeprefix("[").removesuffix("]").split(",")]
+        _require(isinstance(value, list | tuple), name, value, "a list: [a,b]")
+        return [_typed(name, item, get_args(kind)[0]) for item in value]
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if kind is str:
+            _require(isinstance(value, str), name, value, "a name")
+            return value.strip("'\"")
+        if isinstance(value, bool):
+            raise TypeError
+        number = kind(value)
+        if number != float(value) or not math.isfinite(number):
+            raise ValueError
+        return number
+    except (KeyError, TypeError, ValueError, OverflowError):
+        wanted = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}[kind]
+        raise ValueError(f"hyper-parameter {name} is {value!r}; wanted {wanted}") from None
+
+
+def get_default_hparams() -> HParams:
+    """THE place to edit: what to train on, and how. What is not named here is as in ``HParams`` above."""
+    return HParams(
+        data_set=[  # the doodles that come with the project; QuickDraw's are named e.g. "cat.npz", "pig.npz"
+            "doodle_car.npz",
+            "doodle_cat.npz",
+            "doodle_fish.npz",
+            "doodle_flower.npz",
+            "doodle_house.npz",
+            "doodle_sailboat.npz",
+        ],
+    )
+
+
+def get_demo_hparams() -> HParams:
+    """A small model that draws within minutes on two cores; not the paper's encoder."""
+    return get_default_hparams().replace(
+        enc_model="deep_cnn",
+        presig_bias=-4.0,
+        dec_model="lstm",
+        dec_rnn_size=256,
+        z_size=64,
+        learning_rate=0.003,
+        decay_rate=0.998,
+        min_learning_rate=0.0001,
+        save_every=200,
+        num_steps=1200,
+        augment_stroke_prob=0.05,
+    )
+
+
+PRESETS = {"default": get_default_hparams, "demo": get_demo_hparams}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The mixture
+
+
+class MixtureParams(NamedTuple):
+    """What the decoder says of each next point; every field ``[N*T, M]``, the pens ``[N*T, 3]``."""
+
+    pi: tf.Tensor
+    mu1: tf.Tensor
+    mu2: tf.Tensor
+    sigma1: tf.Tensor
+    sigma2: tf.Tensor
+    corr: tf.Tensor
+    pen: tf.Tensor
+    pen_logits: tf.Tensor
+
+
+LOG_SIGMA_LIMIT = 12.0  # sigma from 6e-6 to 160,000: far outside what drawings need, far inside float32
+CORR_LIMIT = 1.0 - 1e-6  # tanh reaches 1 in float32, and 1 - corr^2 divides
+
+
+def mixture_params(output: tf.Tensor) -> MixtureParams:
+    """The dense layer's output ``[N*T, 3 + 6M]`` to the mixture (arXiv 1308.0850, eqs 18-22).
+
+    Order: 3 pen logits, then pi logits, mu1, mu2, log sigma1, log sigma2, atanh corr, M each.
+    """
+    pen_logits, rest = output[:, :3], output[:, 3:]
+    pi, mu1, mu2, log_sigma1, log_sigma2, corr = tf.split(rest, 6, axis=1)
+    log_sigma1, log_sigma2 = (tf.clip_by_value(x, -LOG_SIGMA_LIMIT, LOG_SIGMA_LIMIT) for x in (log_sigma1, log_sigma2))
+    return MixtureParams(
+        pi=tf.nn.softmax(pi),
+        mu1=mu1,
+        mu2=mu2,
+        sigma1=tf.exp(log_sigma1),
+        sigma2=tf.exp(log_sigma2),
+        corr=tf.clip_by_value(tf.tanh(corr), -CORR_LIMIT, CORR_LIMIT),
+        pen=tf.nn.softmax(pen_logits),
+        pen_logits=pen_logits,
+    )
+
+
+def point_losses(params: MixtureParams, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(L_s, L_p), each ``[N*T]``, neither masked, for targets ``[N, T, 5]``.
+
+    L_s = -log(sum_k pi_k N2(dx, dy) + 1e-6) (arXiv 1308.0850, eqs 24-26), summed in log space so that no far
+    point overflows; L_p is the cross-entropy of the pen state.
+    """
+    target = tf.reshape(target, [-1, 5])
+    z1 = (target[:, 0:1] - params.mu1) / params.sigma1
+    z2 = (target[:, 1:2] - params.mu2) / params.sigma2
+    one_minus_corr2 = (1.0 - params.corr) * (1.0 + params.corr)
+    distance = tf.square(z1) + tf.square(z2) - 2.0 * params.corr * z1 * z2
+    tiny = np.finfo(np.float32).tiny
+    log_density = (
+        tf.math.log(tf.maximum(params.pi, tiny))
+        - distance / (2.0 * one_minus_corr2)
+        - tf.math.log(params.sigma1)
+        - tf.math.log(params.sigma2)
+        - 0.5 * tf.math.log(one_minus_corr2)
+        - math.log(2.0 * math.pi)
+    )
+    floor = tf.fill([tf.shape(target)[0], 1], math.log(1e-6))
+    stroke_loss = -tf.reduce_logsumexp(tf.concat([log_density, floor], axis=1), axis=1)
+    pen_loss = tf.nn.softmax_cross_entropy_with_logits(labels=target[:, 2:], logits=params.pen_logits)
+    return stroke_loss, pen_loss
+
+
+def reconstruction_loss(params: MixtureParams, target: tf.Tensor, mask_padding: bool) -> tf.Tensor:
+    """Mean over N*T of L_s (1 - p3) + L_p, for targets ``[N, T, 5]`` -> scalar (arXiv 1704.03477, eq. 9).
+
+    ``mask_padding`` multiplies L_p by (1 - p3), too: evaluation proper. A negative value is no fault: a density
+    may exceed 1.
+    """
+    stroke_loss, pen_loss = point_losses(params, target)
+    real = 1.0 - tf.reshape(target, [-1, 5])[:, 4]
+    return tf.reduce_mean(stroke_loss * real + pen_loss * (real if mask_padding else 1.0))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Encoders
+
+
+class _Weights:
+    """Draws initial weights, each from a seed of its own."""
+
+    def __init__(self, seed):
+        self.seed, self.count = seed, 0
+
+    def normal(self, shape, stddev):
+        self.count += 1
+        return tf.Variable(tf.random.stateless_normal(shape, (self.seed, 1000 + self.count), stddev=stddev))
+
+    def glorot(self, shape):
+        self.count += 1
+        return tf.Variable(glorot_uniform(shape, (self.seed, 1000 + self.count)))
+
+
+# Kept: the page border responds to the filter, too.
+HIGH_PASS = np.where(np.arange(9) == 4, 8.0, -1.0).reshape(3, 3, 1, 1).astype(np.float32)
+CNN_FILTERS = (4, 4, 8, 8, 8, 8)
+CNN_STRIDES = (2, 1, 2, 1, 2, 1)
+
+
+class PaperCNN:
+    """The encoder of arXiv 1709.04121: a fixed high-pass filter, then six 2x2 convolutions without bias."""
+
+    def __init__(self, hps, draw):
+        sizes = zip((1, *CNN_FILTERS), CNN_FILTERS, strict=False)
+        self.weights = {
+            f"ENC_CNN/conv{k}/DW": draw.normal([2, 2, inputs, filters], math.sqrt(2.0 / (4 * filters)))
+            for k, (inputs, filters) in enumerate(sizes, 1)
+        }
+        self.output_size = -(-hps.img_H // 8) * -(-hps.img_W // 8) * CNN_FILTERS[-1]
+
+    def __call__(self, images):
+        x = tf.nn.conv2d(images, HIGH_PASS, 1, "SAME")  # [N, H, W, 1]
+        for k, stride in enumerate(CNN_STRIDES, 1):
+            x = tf.nn.conv2d(x, self.weights[f"ENC_CNN/conv{k}/DW"], stride, "SAME")
+            x = tf.tanh(x) if k == 6 else tf.nn.relu(x)
+        return tf.reshape(x, [-1, self.output_size])  # [N, ceil(H/8) * ceil(W/8) * 8]
+
+
+class DeepCNN:
+    """Not the paper's: 3x3 convolutions on ink 0..1, each normalised over its image, halved by max-pooling."""
+
+    def __init__(self, hps, draw):
+        self.weights, inputs = {}, 1
+        for k, filters in enumerate(hps.enc_filters, 1):
+            self.weights |= {
+                f"ENC_CNN/deep{k}/DW": draw.normal([3, 3, inputs, filters], math.sqrt(2.0 / (9 * inputs))),
+                f"ENC_CNN/deep{k}/gamma": tf.Variable(tf.ones([filters])),
+                f"ENC_CNN/deep{k}/beta": tf.Variable(tf.zeros([filters])),
+            }
+            inputs = filters
+        self.levels = len(hps.enc_filters)
+        shrink = 2**self.levels
+        self.output_size = -(-hps.img_H // shrink) * -(-hps.img_W // shrink) * inputs
+
+    def __call__(self, images):
+        x = 1.0 - images / 255.0  # [N, H, W, 1]
+        for k in range(1, self.levels + 1):
+            weight, gamma, beta = (self.weights[f"ENC_CNN/deep{k}/{name}"] for name in ("DW", "gamma", "beta"))
+            x = tf.nn.conv2d(x, weight, 1, "SAME")
+            mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
+            scale = gamma * tf.math.rsqrt(variance + 1e-3)
+            x = tf.nn.relu(x * scale + (beta - mean * scale))
+            x = tf.nn.max_pool2d(x, 2, 2, "SAME")  # [N, H / 2^k, W / 2^k, filters]
+        return tf.reshape(x, [-1, self.output_size])
+
+
+ENCODERS = {"cnn": PaperCNN, "deep_cnn": DeepCNN}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The model
+
+
+class Model(tf.Module):
+    """Encoder and decoder. ``weights`` holds every variable under the original's name, less ``vector_rnn/``."""
+
+    def __init__(self, hps: HParams):
+        super().__init__()
+        self.hps = hps
+        draw = _Weights(hps.seed)
+        z_size = hps.z_size if hps.conditional else 0
+        self.weights = {}
+        self.cell = CELLS[hps.dec_model](5 + z_size, hps.dec_rnn_size, hps.seed)
+        self.state_size = sum(self.cell.state_sizes)
+        if hps.conditional:
+            self.encoder = ENCODERS[hps.enc_model](hps, draw)
+            self.weights |= self.encoder.weights
+            heads = {"mu": (self.encoder.output_size, z_size, 0.0), "sigma": (self.encoder.output_size, z_size, hps.presig_bias)}
+            for name, (inputs, outputs, bias) in heads.items():
+                self.weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_w"] = draw.normal([inputs, outputs], 0.001)
+                self.weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_b"] = tf.Variable(tf.fill([outputs], bias))
+            self.weights["linear/super_linear_w"] = draw.normal([z_size, self.state_size], 0.001)
+            self.weights["linear/super_linear_b"] = tf.Variable(tf.zeros([self.state_size]))
+        outputs = 3 + 6 * hps.num_mixture
+        self.weights["RNN/output_w"] = draw.glorot([hps.dec_rnn_size, outputs])
+        self.weights["RNN/output_b"] = draw.glorot([outputs])
+        self.weights |= {f"RNN/{self.cell.NAME}/{name}": weight for name, weight in self.cell.weights.items()}
+
+    def _linear(self, name, x):
+        return tf.matmul(x, self.weights[f"{name}/super_linear_w"]) + self.weights[f"{name}/super_linear_b"]
+
+    def encode(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Bitmaps ``[N, H, W, 1]`` float32, 0 (ink) to 255 (paper) -> (mean, presig) of z, each ``[N, Z]``."""
+        if not self.hps.conditional:
+            raise ValueError("this model is unconditional: it has no encoder")
+        features = self.encoder(tf.cast(images, tf.float32))  # [N, features]
+        return self._linear("ENC_CNN/ENC_CNN_mu", features), self._linear("ENC_CNN/ENC_CNN_sigma", features)
+
+    def initial_state(self, z: tf.Tensor | None = None, batch_size: int | None = None) -> tf.Tensor:
+        """tanh(z.W + b) for z ``[N, Z]``, or zeros when unconditional -> ``[N, state_size]``."""
+        if self.hps.conditional:
+            return tf.tanh(self._linear("linear", z))  # [N, state_size]
+        if batch_size is None:
+            raise ValueError("an unconditional model's initial state needs batch_size")
+        return tf.zeros([batch_size, self.state_size])
+
+    def decode(self, strokes, z, initial_state=None, training: bool = False, seed=None):
+        """Teacher forcing: what the decoder expects after each of the rows ``[N, T, 5]`` given.
+
+        z ``[N, Z]`` (None when unconditional); initial_state ``[N, state_size]``, by default that of z; with
+        ``training`` the dropouts that the hyper-parameters ask for, drawn from ``seed`` (two integers).
+        Returns (MixtureParams of ``[N*T, .]``, final state ``[N, state_size]``).
+        """
+        hps = self.hps
+        strokes = tf.convert_to_tensor(strokes, tf.float32)
+        rows, steps = tf.unstack(tf.shape(strokes)[:2])
+        if initial_state is None:
+            initial_state = self.initial_state(z, rows)
+        seeds = [None] * 3
+        if training:
+            seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32) if seed is None else seed
+            seeds = tf.unstack(tf.random.split(seed, 3))
+        x, context, masks = tf.transpose(strokes, [1, 0, 2]), z if hps.conditional else None, None
+        if training and hps.use_input_dropout:
+            if context is not None:
+                x = tf.concat([x, tf.tile(context[None], [steps, 1, 1])], axis=2)  # [T, N, 5 + Z]
+                context = None
+            x *= dropout_mask(tf.shape(x), hps.input_dropout_prob, seeds[0])
+        if training and hps.use_recurrent_dropout:
+            masks = dropout_mask([steps, rows, hps.dec_rnn_size], hps.recurrent_dropout_prob, seeds[1])
+        h, final_state = unroll(self.cell, x, initial_state, context, masks)  # [T, N, U], [N, state_size]
+        if training and hps.use_output_dropout:
+            h *= dropout_mask(tf.shape(h), hps.output_dropout_prob, seeds[2])
+        output = self._output(tf.reshape(h, [-1, hps.dec_rnn_size]))  # [T*N, 3 + 6M]
+        output = tf.transpose(tf.reshape(output, [steps, rows, output.shape[1]]), [1, 0, 2])  # [N, T, 3 + 6M]
+        return mixture_params(tf.reshape(output, [-1, output.shape[2]])), final_state
+
+    def _output(self, h):
+        return tf.matmul(h, self.weights["RNN/output_w"]) + self.weights["RNN/output_b"]
+
+    @tf.function(reduce_retracing=True)
+    def generate(self, z, initial_state, first, steps, temperature, greedy, run_on, seed):
+        """The sampling loop: draw a point, feed it back.
+
+        z ``[N, Z]`` or None, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first),
+        temperature ``[N]``, greedy and run_on (to the last step even when all have ended) bool.
+        Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
+        """
+        products, params = self.cell.prepare(z)
+        product = affine(products)
+        temperature = temperature[:, None]
+
+        def body(t, x, state, ended, strokes, outputs):
+            h, state = self.cell.step(x, state, product, params)
+            output = self._output(h)
+            step_seed = tf.random.fold_in(seed, t)
+            x = draw_point(mixture_params(output), temperature, greedy, step_seed)
+            return t + 1, x, state, ended | (x[:, 4] > 0), strokes.write(t, x), outputs.write(t, output)
+
+        def goes_on(t, x, state, ended, *_):
+            return (t < steps) & (run_on | ~tf.reduce_all(ended))
+
+        state = tuple(tf.split(initial_state, self.cell.state_sizes, axis=1))
+        ended = tf.zeros([tf.shape(first)[0]], tf.bool)
+        arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, size]) for size in (5, self._output_size)]
+        t, _, _, _, strokes, outputs = tf.while_loop(goes_on, body, (0, first, state, ended, *arrays))
+        return strokes.stack()[:t], outputs.stack()[:t]
+
+    @property
+    def _output_size(self):
+        return 3 + 6 * self.hps.num_mixture
+
+
+def draw_point(params: MixtureParams, temperature: tf.Tensor, greedy: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draw one stroke-5 row for each row of ``params`` -> ``[N, 5]``; temperature ``[N, 1]``.
+
+    pi and pen probabilities become softmax(log p / t); sigma becomes sigma * t, as in the original, where
+    arXiv 1704.03477 eq. 8 says sigma^2 * t. Greedy: the mean of the largest pi, the likeliest pen state.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 3))
+
+    def draw(probabilities, seed):
+        logits = tf.math.log(probabilities) / temperature
+        drawn = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
+        return tf.where(greedy, tf.argmax(probabilities, axis=1, output_type=tf.int32), drawn)
+
+    k = draw(params.pi, seeds[0])
+    mu1, mu2, sigma1, sigma2, corr = (tf.gather(field, k, batch_dims=1)[:, None] for field in params[1:6])
+    noise = tf.random.stateless_normal([tf.shape(mu1)[0], 2], seeds[1]) * tf.where(greedy, 0.0, 1.0)
+    e1, e2 = noise[:, :1], noise[:, 1:]
+    dx = mu1 + sigma1 * temperature * e1
+    dy = mu2 + sigma2 * temperature * (corr * e1 + tf.sqrt((1.0 - corr) * (1.0 + corr)) * e2)
+    pen = tf.one_hot(draw(params.pen, seeds[2]), 3)
+    return tf.concat([dx, dy, pen], axis=1)
+
+
+START = np.array([0, 0, 1, 0, 0], np.float32)
+
+
+def _seed_pair(seed):
+    if seed is None:
+        seed = int(np.random.default_rng().integers(2**31))
+    return tf.constant([seed, 0], tf.int32)
+
+
+def _run_generate(model, z, rows, seq_len, temperature, greedy_mode, run_on, seed):
+    temperature = np.broadcast_to(np.asarray(temperature, np.float32), [rows])
+    if not (temperature > 0).all():
+        raise ValueError("temperature must be above 0; greedy_mode=True draws without chance")
+    return model.generate(
+        z,
+        model.initial_state(z, rows),
+        tf.tile(START[None], [rows, 1]),
+        tf.constant(seq_len),
+        tf.constant(temperature),
+        tf.constant(greedy_mode),
+        tf.constant(run_on),
+        _seed_pair(seed),
+    )
+
+
+def _latent_code(model, z, rows, seed):
+    """z as a tensor ``[N, Z]``; drawn from N(0, 1) where none is given; None for an unconditional model."""
+    if not model.hps.conditional:
+        return None
+    if z is None:
+        z = np.random.default_rng(seed).normal(size=[rows, model.hps.z_size])
+    return tf.reshape(tf.cast(z, tf.float32), [rows, model.hps.z_size])
+
+
+def sample(model, seq_len: int = 250, temperature: float = 1.0, greedy_mode: bool = False, z=None, seed=None):
+    """Draw one drawing, as the original does: always ``seq_len`` rows, not cut at the end of the drawing.
+
+    z ``[Z]`` or ``[1, Z]``. Returns (strokes ``[seq_len, 5]``, MixtureParams of ``[seq_len, .]``).
+    """
+    z = _latent_code(model, z, 1, seed)
+    strokes, outputs = _run_generate(model, z, 1, seq_len, temperature, greedy_mode, True, seed)
+    params = MixtureParams(*(field.numpy() for field in mixture_params(outputs[:, 0])))
+    return strokes[:, 0].numpy(), params
+
+
+def sample_batch(
+    model, z=None, seq_len: int = 250, temperature=1.0, greedy_mode: bool = False, num: int | None = None, seed=None
+) -> list[np.ndarray]:
+    """Draw one drawing for each row of z ``[N, Z]``, together; stops when all have ended.
+
+    ``temperature`` is one number or one for each drawing; without z (unconditional, or z ~ N(0, 1)) give ``num``.
+    Returns stroke-5 arrays, each cut before its end: an empty one ended at once.
+    """
+    if z is None and num is None:
+        raise ValueError("give z, or num drawings to make")
+    rows = num if z is None else len(z)
+    z = _latent_code(model, z, rows, seed)
+    strokes, _ = _run_generate(model, z, rows, seq_len, temperature, greedy_mode, False, seed)
+    strokes = strokes.numpy()  # [t, N, 5]
+    drawings = []
+    for n in range(rows):
+        ends = np.flatnonzero(strokes[:, n, 4] > 0)
+        drawings.append(strokes[: ends[0] if len(ends) else len(strokes), n])
+    return drawings
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Snapshots: <model_dir>/vector-<step>.{index,data-...}, checkpoint, model_config.json; ours or the original's
+
+CONFIG_NAME = "model_config.json"
+LATEST_DIR = "latest"  # below the snapshots that validated best: the newest state, for going on
+OUR_PREFIX = "model/weights/"
+OUR_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+THEIR_PREFIX = "vector_rnn/"
+
+
+def load_config(model_dir: str | Path) -> str:
+    """The text of a snapshot directory's ``model_config.json``. Raises FileNotFoundError."""
+    path = Path(model_dir) / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found: no snapshot there; train one, or name another directory")
+    return path.read_text()
+
+
+def load_hparams(model_dir: str | Path) -> HParams:
+    """The hyper-parameters of a snapshot directory. Raises FileNotFoundError, or ValueError naming the file."""
+    try:
+        return HParams.from_json(load_config(model_dir))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{Path(model_dir) / CONFIG_NAME}: {error}") from None
+
+
+def load_data_info(model_dir: str | Path) -> dict | None:
+    """What a snapshot knows of its data (scale factors, line width); None for the original's."""
+    return json.loads(load_config(model_dir)).get("data_info")
+
+
+def find_snapshot(model_dir: str | Path) -> Path | None:
+    """The newest complete snapshot's path without ending, best by validation first, or None.
+
+    The directory given counts, wherever ``checkpoint`` says that the files once were.
+    """
+    for directory in (Path(model_dir), Path(model_dir) / LATEST_DIR):
+        state = tf.train.get_checkpoint_state(str(directory)) if directory.is_dir() else None
+        names = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
+        for name in names:
+            path = directory / name.replace("\\", "/").rsplit("/", 1)[-1]
+            if path.with_name(path.name + ".index").is_file():
+                return path
+    return None
+
+
+def load_snapshot(model: Model, model_dir: str | Path) -> int:
+    """Load a model's weights from a snapshot directory, ours or the original's -> its step.
+
+    Raises FileNotFoundError without one, ValueError naming a variable that is missing, left over or misshapen.
+    """
+    path = find_snapshot(model_dir)
+    if path is None:
+        raise FileNotFoundError(f"no snapshot in {model_dir}; train one, or name another directory")
+    return load_weights(model, path)
+
+
+def load_weights(model: Model, path: str | Path) -> int:
+    """``load_snapshot`` for one snapshot, given by its path without ending."""
+    try:
+        reader = tf.train.load_checkpoint(str(path))
+        shapes = reader.get_variable_to_shape_map()
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is no readable snapshot ({error})") from None
+    keys = _weight_keys(shapes)
+    wrong = [f"{name} is missing (wanted {_shape(v)})" for name, v in model.weights.items() if name not in keys]
+    wrong += [f"{name} is left over (found {shapes[key]})" for name, key in keys.items() if name not in model.weights]
+    wrong += [
+        f"{name} has shape {shapes[key]} (wanted {_shape(model.weights[name])})"
+        for name, key in keys.items()
+        if name in model.weights and list(shapes[key]) != _shape(model.weights[name])
+    ]
+    if wrong:
+        raise ValueError(f"{path} does not fit its hyper-parameters: " + "; ".join(wrong))
+    try:
+        for name, key in keys.items():
+            model.weights[name].assign(reader.get_tensor(key))
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
+    return int(str(path).rpartition("-")[2])
+
+
+def _shape(variable):
+    return variable.shape.as_list()
+
+
+def _weight_keys(shapes) -> dict[str, str]:
+    """Weight name -> key in the file, leaving out what is no weight."""
+    if any(key.startswith(OUR_PREFIX) for key in shapes):
+        return {
+            key[len(OUR_PREFIX) : -len(OUR_SUFFIX)].replace(".S", "/"): key
+            for key in shapes
+            if key.startswith(OUR_PREFIX) and key.endswith(OUR_SUFFIX)
+        }
+    passed_over = {"global_step", "Variable", "beta1_power", "beta2_power"}
+    keys = {}
+    for key in shapes:
+        scopes = key.split("/")
+        if scopes[-1] in ("Adam", "Adam_1") or scopes[0] == "vector_rnn_1":
+            continue
+        if scopes[-1] in passed_over and len(scopes) <= 2:
+            continue
+        keys[key.removeprefix(THEIR_PREFIX)] = key
+    return keys

@@ -1,0 +1,400 @@
+"""The three recurrent cells, their initialisers, and the unrolling of a cell over time.
+
+Letters: N batch, T steps, I input size, C context size, U ``num_units``. Gates stand in the order i, j (the
+candidate), f, o; the forget gate has a bias of 1. "kept" marks what is as it is only to equal the original.
+
+A cell holds its weights under the original's names (``cell.weights``) and describes one step of itself:
+
+    products, params = cell.prepare(context)
+    output, state = cell.step(x, state, product, params, mask)
+
+``products`` are its matrix products, name -> (matrix, offset); ``step`` asks for one with ``product(name, a)``,
+which is a . matrix + offset, so that ``unroll`` can keep each result for the backward pass and form all weight
+gradients after the loop, one large product a matrix. ``params`` are all other weights that a step reads.
+"""
+
+import tensorflow as tf
+
+FORGET_BIAS = 1.0
+LAYER_NORM_EPSILON = 1e-3
+HYPER_UNITS = 256  # of the small cell inside the hyper cell
+HYPER_EMBEDDING = 32
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Initialisers
+
+
+def glorot_uniform(shape: tuple[int, ...], seed: tuple[int, int]) -> tf.Tensor:
+    """Uniform in +-sqrt(6 / (fan in + fan out)); a bias counts its length as both (kept)."""
+    limit = (6.0 / (shape[0] + shape[-1])) ** 0.5
+    return tf.random.stateless_uniform(shape, seed, -limit, limit)
+
+
+def orthogonal_gates(units: int, seed: tuple[int, int]) -> tf.Tensor:
+    """Four orthogonal ``[U, U]`` matrices side by side, ``[U, 4U]``."""
+    normal = tf.random.stateless_normal([4, units, units], seed)
+    q, r = tf.linalg.qr(normal)
+    q *= tf.sign(tf.linalg.diag_part(r))[:, None, :]  # makes the draw uniform over orthogonal matrices
+    return tf.concat(tf.unstack(q), axis=1)
+
+
+def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift (arXiv 1607.06450, eq. 4)."""
+    centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+    return centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON) * gamma + beta
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Cells
+
+
+def _mask(candidate, mask):
+    """Recurrent dropout without memory loss: only the candidate is dropped (arXiv 1603.05118, eq. 7)."""
+    return candidate if mask is None else candidate * mask
+
+
+def _context_offset(context, rows, bias=None):
+    """What the constant part of the input, ``[N, C]``, and the bias add to the gates at every step."""
+    offset = bias
+    if context is not None:
+        offset = tf.matmul(context, rows)
+        offset = offset if bias is None else offset + bias
+    return offset
+
+
+class LSTMCell(tf.Module):
+    """Long short-term memory with a forget bias and recurrent dropout; the state vector is [c, h]."""
+
+    NAME = "LSTMCell"
+
+    def __init__(self, input_size: int, num_units: int, seed: int = 0):
+        super().__init__()
+        self.num_units = num_units
+        self.state_sizes = (num_units, num_units)
+        self.weights = {
+            "W_xh": tf.Variable(glorot_uniform((input_size, 4 * num_units), (seed, 1))),
+            "W_hh": tf.Variable(orthogonal_gates(num_units, (seed, 2))),
+            "bias": tf.Variable(tf.zeros([4 * num_units])),
+        }
+
+    def prepare(self, context: tf.Tensor | None = None):
+        """(products, params); the last C rows of ``W_xh`` belong to the context ``[N, C]``."""
+        x_rows, context_rows = split_rows(self.weights["W_xh"], context)
+        matrix = tf.concat([x_rows, self.weights["W_hh"]], axis=0)
+        return {"gates": (matrix, _context_offset(context, context_rows, self.weights["bias"]))}, {}
+
+    def step(self, x, state, product, params, mask=None):
+        """c' = c s(f + 1) + s(i) tanh(j), h' = tanh(c') s(o);  x [N, I], state (c, h) -> (h', (c', h'))."""
+        c, h = state
+        i, j, f, o = tf.split(product("gates", tf.concat([x, h], axis=1)), 4, axis=1)
+        candidate = _mask(tf.tanh(j), mask)
+        c = c * tf.sigmoid(f + FORGET_BIAS) + tf.sigmoid(i) * candidate
+        h = tf.tanh(c) * tf.sigmoid(o)
+        return h, (c, h)
+
+
+def _normed_step(gates, c, params, mask):
+    """The layer-norm cell from its gates' sums ``[N, 4U]`` on -> (h', c')."""
+    units = c.shape[-1]
+    gates = layer_norm(tf.reshape(gates, [-1, 4, units]), params["all_gamma"], params["all_beta"])
+    i, j, f, o = tf.unstack(gates, axis=1)
+    candidate = _mask(tf.tanh(j), mask)
+    c = c * tf.sigmoid(f + FORGET_BIAS) + tf.sigmoid(i) * candidate
+    h = tf.tanh(layer_norm(c, params["c_gamma"], params["c_beta"])) * tf.sigmoid(o)
+    return h, c  # c stays un-normalised (kept)
+
+
+def _norm_params(weights, prefix=""):
+    """Layer-norm weights as ``_normed_step`` reads them: one row of U for each gate."""
+    units = weights[f"{prefix}ln_c/ln_gamma"].shape[0]
+    return {
+        "all_gamma": tf.reshape(weights[f"{prefix}ln_all/ln_gamma"], [4, units]),
+        "all_beta": tf.reshape(weights[f"{prefix}ln_all/ln_beta"], [4, units]),
+        "c_gamma": tf.convert_to_tensor(weights[f"{prefix}ln_c/ln_gamma"]),
+        "c_beta": tf.convert_to_tensor(weights[f"{prefix}ln_c/ln_beta"]),
+    }
+
+
+def _norm_weights(units, prefix=""):
+    return {
+        f"{prefix}ln_all/ln_gamma": tf.Variable(tf.ones([4 * units])),
+        f"{prefix}ln_all/ln_beta": tf.Variable(tf.zeros([4 * units])),
+        f"{prefix}ln_c/ln_gamma": tf.Variable(tf.ones([units])),
+        f"{prefix}ln_c/ln_beta": tf.Variable(tf.zeros([units])),
+    }
+
+
+class LayerNormLSTMCell(tf.Module):
+    """LSTM with layer normalisation of every gate and of c (arXiv 1607.06450); the state vector is [h, c]."""
+
+    NAME = "LayerNormLSTMCell"
+
+    def __init__(self, input_size: int, num_units: int, seed: int = 0):
+        super().__init__()
+        self.num_units = num_units
+        self.state_sizes = (num_units, num_units)
+        self.weights = {
+            "W_xh": tf.Variable(glorot_uniform((input_size, 4 * num_units), (seed, 1))),
+            "W_hh": tf.Variable(orthogonal_gates(num_units, (seed, 2))),
+            **_norm_weights(num_units),
+        }
+
+    def prepare(self, context: tf.Tensor | None = None):
+        """(products, params); the last C rows of ``W_xh`` belong to the context ``[N, C]``."""
+        x_rows, context_rows = split_rows(self.weights["W_xh"], context)
+        matrix = tf.concat([x_rows, self.weights["W_hh"]], axis=0)
+        return {"gates": (matrix, _context_offset(context, context_rows))}, _norm_params(self.weights)
+
+    def step(self, x, state, product, params, mask=None):
+        """As ``LSTMCell``, with LN(i, j, f, o) and h' = tanh(LN(c')) s(o);  state (h, c) -> (h', (h', c'))."""
+        h, c = state
+        h, c = _normed_step(product("gates", tf.concat([x, h], axis=1)), c, params, mask)
+        return h, (h, c)
+
+
+class HyperLSTMCell(tf.Module):
+    """LSTM whose gates a smaller layer-norm LSTM scales and shifts (arXiv 1609.09106 §4; state [h, H, c, C]).
+
+    H and C are the small cell's: it reads [x, h]. Each of the eight halves (x and h of i, j, f, o) is
+    multiplied by alpha = (H'.A + 1).B, the h halves also get beta = (H'.C).D.
+    """
+
+    NAME = "HyperLSTMCell"
+    HALVES = tuple(f"hyper_{gate}{half}" for half in "xh" for gate in "ijfo")
+
+    def __init__(self, input_size: int, num_units: int, seed: int = 0):
+        super().__init__()
+        self.num_units = num_units
+        self.state_sizes = (num_units, HYPER_UNITS, num_units, HYPER_UNITS)
+        small = LayerNormLSTMCell(input_size + num_units, HYPER_UNITS, seed + 1)
+        self.weights = {
+            "W_xh": tf.Variable(glorot_uniform((input_size, 4 * num_units), (seed, 1))),
+            "W_hh": tf.Variable(orthogonal_gates(num_units, (seed, 2))),
+            "bias": tf.Variable(tf.zeros([4 * num_units])),
+            **{f"{small.NAME}/{name}": variable for name, variable in small.weights.items()},
+            **_norm_weights(num_units),
+        }
+        for k, half in enumerate(self.HALVES):
+            self.weights |= self._half_weights(half, (seed, 3 + k))
+
+    def _half_weights(self, half, seed):
+        embedding, units = HYPER_EMBEDDING, self.num_units
+        weights = {
+            f"{half}/zw/super_linear_w": tf.Variable(tf.zeros([HYPER_UNITS, embedding])),
+            f"{half}/zw/super_linear_b": tf.Variable(tf.ones([embedding])),
+            f"{half}/alpha/super_linear_w": tf.Variable(tf.fill([embedding, units], 0.1 / embedding)),
+        }
+        if half.endswith("h"):
+            normal = tf.random.stateless_normal([HYPER_UNITS, embedding], seed, stddev=0.01)
+            weights[f"{half}/zb/super_linear_w"] = tf.Variable(normal)
+            weights[f"{half}/beta/super_linear_w"] = tf.Variable(tf.zeros([embedding, units]))
+        return weights
+
+    def _stack(self, kind, halves):
+        return [self.weights[f"{half}/{kind}"] for half in halves]
+
+    def prepare(self, context: tf.Tensor | None = None):
+        """(products, params); the last C input rows of ``W_xh`` belong to the context ``[N, C]``.
+
+        Four products a step: the strokes' and h's gates, the small cell's, and all twelve embeddings at once.
+        """
+        weights, h_halves = self.weights, self.HALVES[4:]
+        x_rows, context_rows = split_rows(weights["W_xh"], context)
+        small_rows, h_rows = tf.split(weights["LayerNormLSTMCell/W_xh"], [-1, self.num_units])
+        small_x_rows, small_context_rows = split_rows(small_rows, context)
+        small = tf.concat([small_x_rows, h_rows, weights["LayerNormLSTMCell/W_hh"]], axis=0)
+        embeddings = tf.concat(
+            self._stack("zw/super_linear_w", self.HALVES) + self._stack("zb/super_linear_w", h_halves), axis=1
+        )
+        ones = tf.concat(self._stack("zw/super_linear_b", self.HALVES) + [tf.zeros([4 * HYPER_EMBEDDING])], axis=0)
+        products = {
+            "x": (x_rows, _context_offset(context, context_rows)),
+            "h": (tf.convert_to_tensor(weights["W_hh"]), None),
+            "small": (small, _context_offset(context, small_context_rows)),
+            "embeddings": (embeddings, ones),
+        }
+        small_params = _norm_params(weights, "LayerNormLSTMCell/")
+        return products, {
+            "bias": tf.reshape(weights["bias"], [4, 1, self.num_units]),
+            "scales": tf.stack(
+                self._stack("alpha/super_linear_w", self.HALVES) + self._stack("beta/super_linear_w", h_halves)
+            ),
+            **_norm_params(weights),
+            **{f"small_{name}": value for name, value in small_params.items()},
+        }
+
+    def step(self, x, state, product, params, mask=None):
+        """gates = alpha_x . x W_xh + alpha_h . h W_hh + beta + bias, then as ``LayerNormLSTMCell``."""
+        h, small_h, c, small_c = state
+        small_gates = product("small", tf.concat([x, h, small_h], axis=1))
+        small_params = {name: params[f"small_{name}"] for name in ("all_gamma", "all_beta", "c_gamma", "c_beta")}
+        small_h, small_c = _normed_step(small_gates, small_c, small_params, None)
+        embeddings = tf.reshape(product("embeddings", small_h), [-1, 12, HYPER_EMBEDDING])
+        scales = tf.matmul(tf.transpose(embeddings, [1, 0, 2]), params["scales"])  # [12, N, U]
+        alpha_x, alpha_h, beta = tf.split(scales, 3)
+        from_x, from_h = (tf.stack(tf.split(product(name, a), 4, axis=1)) for name, a in (("x", x), ("h", h)))
+        gates = alpha_x * from_x + alpha_h * from_h + beta + params["bias"]  # [4, N, U]
+        gates = tf.reshape(tf.transpose(gates, [1, 0, 2]), [-1, 4 * self.num_units])
+        h, c = _normed_step(gates, c, params, mask)
+        return h, (h, small_h, c, small_c)
+
+
+CELLS = {"lstm": LSTMCell, "layer_norm": LayerNormLSTMCell, "hyper": HyperLSTMCell}
+
+
+def split_rows(matrix, context):
+    """The rows of an input matrix that meet x, and those that meet the context (None without one)."""
+    if context is None:
+        return tf.convert_to_tensor(matrix), None
+    return tf.split(matrix, [-1, context.shape[-1]])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Unrolling
+
+
+def dropout_mask(shape, keep_prob: float, seed: tf.Tensor) -> tf.Tensor:
+    """An inverted dropout mask: 1 / ``keep_prob`` with that probability, else 0."""
+    return tf.floor(keep_prob + tf.random.stateless_uniform(shape, seed)) / keep_prob
+
+
+def affine(products):
+    """``product(name, a)`` = a . matrix + offset, for stepping a cell by hand."""
+
+    def product(name, a):
+        matrix, offset = products[name]
+        result = tf.matmul(a, matrix)
+        return result if offset is None else result + offset
+
+    return product
+
+
+def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, masks=None):
+    """Run a cell over time.
+
+    inputs ``[T, N, I]`` (time first), initial_state ``[N, sum(cell.state_sizes)]``, context ``[N, C]``: an
+    input that is the same at every step; masks ``[T, N, U]``: recurrent dropout.
+    Returns outputs ``[T, N, U]`` and the final state, of the initial state's shape.
+    """
+    products, params = cell.prepare(context)
+    names, param_names = list(products), list(params)
+    with_offset = [name for name in names if products[name][1] is not None]
+    arguments = (
+        list(tf.split(initial_state, cell.state_sizes, axis=1))
+        + [products[name][0] for name in names]
+        + [products[name][1] for name in with_offset]
+        + [params[name] for name in param_names]
+    )
+    counts = [len(cell.state_sizes), len(names), len(with_offset), len(param_names)]
+    steps = tf.shape(inputs)[0]
+
+    def mask_at(t):
+        return None if masks is None else masks[t]
+
+    @tf.custom_gradient
+    def run(inputs, *flat):
+        state, matrices, offsets, values = _split_list(flat, counts)
+        offsets = dict(zip(with_offset, offsets, strict=True))
+        weights = {name: (matrix, offsets.get(name)) for name, matrix in zip(names, matrices, strict=True)}
+        values = dict(zip(param_names, values, strict=True))
+        outputs, final_state, history = _forward(cell, inputs, state, weights, values, mask_at, steps)
+
+        def backward(d_outputs, *d_state):
+            return _backward(cell, inputs, weights, values, mask_at, steps, history, d_outputs, list(d_state))
+
+        return (outputs, *final_state), backward
+
+    outputs, *state = run(inputs, *arguments)
+    return outputs, tf.concat(state, axis=1)
+
+
+def _split_list(items, counts):
+    parts, start = [], 0
+    for count in counts:
+        parts.append(list(items[start : start + count]))
+        start += count
+    return parts
+
+
+def _array(steps):
+    # clear_after_read is off because the backward loop reads what the forward loop wrote
+    return tf.TensorArray(tf.float32, steps, clear_after_read=False)
+
+
+def _forward(cell, inputs, state, weights, params, mask_at, steps):
+    """The loop over time; ``history`` is what the backward pass reads: states, products' operands and results."""
+    product = affine(weights)
+
+    def body(t, state, outputs, states, operands, results):
+        made = {}
+
+        def recorded_product(name, a):
+            made[name] = (a, product(name, a))
+            return made[name][1]
+
+        states = [array.write(t, part) for array, part in zip(states, state, strict=True)]
+        output, state = cell.step(inputs[t], tuple(state), recorded_product, params, mask_at(t))
+        operands = {name: operands[name].write(t, made[name][0]) for name in made}
+        results = {name: results[name].write(t, made[name][1]) for name in made}
+        return t + 1, list(state), outputs.write(t, output), states, operands, results
+
+    arrays = [_array(steps) for _ in state]
+    named = [{name: _array(steps) for name in weights} for _ in range(2)]
+    start = (tf.constant(0), list(state), _array(steps), arrays, *named)
+    _, state, outputs, *history = tf.while_loop(lambda t, *_: t < steps, body, start)
+    output = outputs.stack()
+    output.set_shape([None, None, cell.num_units])
+    return output, state, history
+
+
+def _replayed_product(weights, results):
+    """``product`` for the backward pass: the kept result instead of a product, a product for its gradient."""
+
+    def product(name, a):
+        @tf.custom_gradient
+        def replay(a, result):
+            return tf.identity(result), lambda d: (tf.matmul(d, weights[name][0], transpose_b=True), d)
+
+        return replay(a, results[name])
+
+    return product
+
+
+def _backward(cell, inputs, weights, params, mask_at, steps, history, d_outputs, d_state):
+    """Gradients of (inputs, state, matrices, offsets, params), stepping back through time."""
+    states, operands, results = history
+    names, param_names = list(weights), list(params)
+
+    def body(t, d_state, d_params, d_inputs, d_results):
+        x = inputs[t]
+        state = [array.read(t) for array in states]
+        kept = {name: results[name].read(t) for name in names}
+        for part, size in zip(state, cell.state_sizes, strict=True):
+            part.set_shape([None, size])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            sources = [x, *state, *kept.values(), *params.values()]
+            tape.watch(sources)
+            output, new_state = cell.step(x, tuple(state), _replayed_product(weights, kept), params, mask_at(t))
+        gradients = tape.gradient(
+            [output, *new_state], sources, [d_outputs[t], *d_state], unconnected_gradients="zero"
+        )
+        (d_x,), d_state, d_kept, d_new = _split_list(gradients, [1, len(state), len(names), len(param_names)])
+        d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_kept, strict=True)}
+        d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]
+        return t - 1, d_state, d_params, d_inputs.write(t, d_x), d_results
+
+    zeros = [tf.zeros_like(value) for value in params.values()]
+    start = (steps - 1, d_state, zeros, _array(steps), {name: _array(steps) for name in names})
+    _, d_state, d_params, d_inputs, d_results = tf.while_loop(lambda t, *_: t >= 0, body, start)
+    d_matrices, d_offsets = [], []
+    for name, (matrix, offset) in weights.items():
+        d_result = d_results[name].stack()
+        if offset is not None:
+            axes = [0] if offset.shape.rank == 2 else [0, 1]
+            d_offsets.append(tf.reduce_sum(d_result, axis=axes))
+        rows, columns = matrix.shape
+        a = tf.reshape(operands[name].stack(), [-1, rows])
+        d_matrices.append(tf.matmul(a, tf.reshape(d_result, [-1, columns]), transpose_a=True))
+    return (d_inputs.stack(), *d_state, *d_matrices, *d_offsets, *d_params)

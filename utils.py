@@ -1,0 +1,626 @@
+"""Stroke formats, safe reading of ``.npz`` files, data sets and batches. No TensorFlow here.
+
+Formats
+    stroke-3  ``[n_points, 3]``  (dx, dy, pen lifted after this point), what files hold
+    stroke-5  ``[T, 5]``         (dx, dy, p1 pen down, p2 pen lifted, p3 end of drawing), what the model sees
+    lines     list of ``[n, 2]`` absolute positions, one array for each pen-down stroke
+"""
+
+import argparse
+import hashlib
+import io
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+SPLITS = ("train", "valid", "test")
+OFFSET_LIMIT = 1000.0  # a larger offset is a fault of the recording; kept from the original
+MAX_SPLIT_BYTES = 1 << 30  # of one split, unpacked; QuickDraw's largest holds about 60 MB
+
+# How a drawing becomes a bitmap (spec of the original): bitmap files carry these, so stale ones are found.
+DRAWING_SETTINGS = {"factor": 0.2, "padding": 10.0, "line_width": 1.0, "miter_limit": 4.0}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Stroke formats
+
+
+def to_big_strokes(strokes: np.ndarray, max_len: int = 250) -> np.ndarray:
+    """Stroke-3 ``[n, 3]`` to stroke-5 ``[max_len, 5]``, filled up with the end state (0, 0, 0, 0, 1).
+
+    Raises ValueError if the drawing has more than ``max_len`` points.
+    """
+    strokes = np.asarray(strokes)
+    if len(strokes) > max_len:
+        raise ValueError(f"a drawing of {len(strokes)} points does not fit into {max_len} rows")
+    big = np.zeros((max_len, 5), np.float32)
+    big[: len(strokes), :2] = strokes[:, :2]
+    big[: len(strokes), 3] = strokes[:, 2]
+    big[: len(strokes), 2] = 1 - strokes[:, 2]
+    big[len(strokes) :, 4] = 1
+    return big
+
+
+def to_normal_strokes(big_strokes: np.ndarray) -> np.ndarray:
+    """Stroke-5 ``[T, 5]`` to stroke-3 ``[n, 3]``, cut before the first row whose end state is set."""
+    big_strokes = np.asarray(big_strokes)
+    ends = np.flatnonzero(big_strokes[:, 4] > 0)
+    length = ends[0] if len(ends) else len(big_strokes)
+    return big_strokes[:length, [0, 1, 3]]
+
+
+def strokes_to_lines(strokes: np.ndarray) -> list[np.ndarray]:
+    """Stroke-3 to absolute positions: one ``[n, 2]`` array a stroke; a trailing unlifted stroke counts, too."""
+    strokes = np.asarray(strokes)
+    if len(strokes) == 0:
+        return []
+    positions = np.cumsum(strokes[:, :2], axis=0, dtype=np.float64)
+    lines = np.split(positions, np.flatnonzero(strokes[:, 2] > 0) + 1)
+    return [line for line in lines if len(line)]
+
+
+def lines_to_strokes(lines: list[np.ndarray]) -> np.ndarray:
+    """Absolute positions, one ``[n, 2]`` array a stroke, to stroke-3 (float64), lifted after each line.
+
+    The first row holds the first position itself, so this undoes ``strokes_to_lines``. Empty lines vanish.
+    """
+    lines = [np.asarray(line, np.float64).reshape(-1, 2) for line in lines if len(line)]
+    if not lines:
+        return np.zeros((0, 3))
+    positions = np.concatenate(lines)
+    lifted = np.zeros(len(positions))
+    lifted[np.cumsum([len(line) for line in lines]) - 1] = 1
+    return np.column_stack([np.diff(positions, axis=0, prepend=np.zeros((1, 2))), lifted])
+
+
+def get_bounds(strokes: np.ndarray, factor: float = 1.0) -> tuple[float, float, float, float]:
+    """(min_x, max_x, min_y, max_y) of a drawing's positions divided by ``factor``; the origin counts, too."""
+    positions = np.cumsum(np.asarray(strokes)[:, :2], axis=0, dtype=np.float64) / factor
+    positions = np.concatenate([np.zeros((1, 2)), positions])
+    (min_x, min_y), (max_x, max_y) = positions.min(axis=0), positions.max(axis=0)
+    return float(min_x), float(max_x), float(min_y), float(max_y)
+
+
+def augment_strokes(strokes: np.ndarray, prob: float, rng: np.random.Generator) -> np.ndarray:
+    """Drop points of a stroke-3 drawing with probability ``prob`` where the pen has been down long enough.
+
+    A point may go if it and the point before it are pen-down and it is at least the third such in a row; its
+    offset is added to the point kept before it, so that the drawing stays in place.
+    """
+    points, _ = _drop_points(np.asarray(strokes), np.array([len(strokes)]), prob, rng)
+    return points
+
+
+def _drop_points(points, lengths, prob, rng):
+    """``augment_strokes`` for drawings laid end to end: points ``[sum(lengths), 3]`` -> (points, lengths)."""
+    if prob <= 0 or len(points) == 0:
+        return points, lengths
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    down = points[:, 2] == 0
+    counts = np.zeros(len(points), bool)
+    counts[1:] = down[1:] & down[:-1]
+    counts[starts[lengths > 0]] = False
+    # Number of such points in a row, up to each point. A dropped point is pen-down and so is the kept one
+    # before it: whether the predecessor *kept* is pen-down never depends on what was dropped.
+    index = np.arange(len(points))
+    run = index - np.maximum.accumulate(np.where(counts, -1, index))
+    kept = ~((run >= 3) & (rng.random(len(points)) < prob))
+    first = np.flatnonzero(kept)
+    offsets = np.add.reduceat(points[:, :2], first, axis=0)
+    drawing = np.repeat(np.arange(len(lengths)), lengths)
+    return np.column_stack([offsets, points[first, 2]]), np.bincount(drawing[first], minlength=len(lengths))
+
+
+def lerp(p0: np.ndarray, p1: np.ndarray, t: float) -> np.ndarray:
+    """Linear interpolation from ``p0`` (t = 0) to ``p1`` (t = 1)."""
+    return (1.0 - t) * p0 + t * p1
+
+
+def slerp(p0: np.ndarray, p1: np.ndarray, t: float) -> np.ndarray:
+    """Spherical interpolation from ``p0`` (t = 0) to ``p1`` (t = 1); linear where the two are (anti)parallel."""
+    norms = np.linalg.norm(p0) * np.linalg.norm(p1)
+    cosine = np.clip(np.dot(p0, p1) / norms, -1.0, 1.0) if norms > 0 else 1.0
+    omega = np.arccos(cosine)
+    if np.sin(omega) < 1e-6:
+        return lerp(p0, p1, t)
+    return (np.sin((1.0 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Reading strangers' files: an .npz of drawings holds pickled arrays, and a pickle can run anything.
+# This reader knows the handful of opcodes and names that arrays need, and gives each name a harmless
+# stand-in; all else is refused before it is looked up.
+
+
+class _PickledDtype:
+    """Stand-in for ``numpy.dtype``: a plain number type, or ``object``."""
+
+    def __init__(self, code):
+        self.dtype = np.dtype(code)
+        if self.dtype.kind not in "biufO":
+            raise pickle.UnpicklingError(f"an array of type {code!r} is no drawing")
+
+    def set_state(self, state):
+        byte_order = state[1]
+        self.dtype = self.dtype.newbyteorder(byte_order) if byte_order in ("<", ">") else self.dtype
+
+
+class _PickledArray:
+    """Stand-in for an ``ndarray`` under construction; ``array`` is set by the pickle's BUILD."""
+
+    array = None
+
+    def set_state(self, state):
+        _, shape, dtype, is_fortran, data = state
+        count = int(np.prod([int(n) for n in shape], dtype=object))
+        if dtype.dtype.hasobject:
+            if not isinstance(data, list) or len(data) != count:
+                raise pickle.UnpicklingError("an object array whose items do not fill its shape")
+            self.array = np.empty(count, object)
+            self.array[:] = data
+            self.array = self.array.reshape(shape)
+            return
+        raw = data.encode("latin1") if isinstance(data, str) else data
+        if len(raw) != count * dtype.dtype.itemsize:
+            raise pickle.UnpicklingError("an array whose bytes do not fill its shape")
+        self.array = np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+_NDARRAY = object()
+
+
+def _make_array(subtype, shape, typecode):
+    if subtype is not _NDARRAY:
+        raise pickle.UnpicklingError("an array of an unknown class")
+    return _PickledArray()
+
+
+def _make_dtype(code, align=False, copy=True):
+    return _PickledDtype(code)
+
+
+def _make_bytes(text, encoding="latin1"):
+    if encoding != "latin1" or not isinstance(text, str):
+        raise pickle.UnpicklingError("bytes in an unknown encoding")
+    return text.encode("latin1")
+
+
+_ALLOWED_NAMES = {
+    "numpy.core.multiarray _reconstruct": _make_array,
+    "numpy._core.multiarray _reconstruct": _make_array,
+    "numpy ndarray": _NDARRAY,
+    "numpy dtype": _make_dtype,
+    "_codecs encode": _make_bytes,
+}
+_ALLOWED_CALLS = (_make_array, _make_dtype, _make_bytes)
+_ALLOWED_OPCODES = {
+    code: getattr(pickle, code)[0]
+    for code in (
+        "PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 "
+        "FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE "
+        "SHORT_BINUNICODE BINUNICODE8 TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 LIST EMPTY_LIST APPEND APPENDS "
+        "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD"
+    ).split()
+}
+_OPCODE_NAMES = {value[0]: name for name, value in vars(pickle).items() if name.isupper() and type(value) is bytes}
+
+
+class _ArrayUnpickler(pickle._Unpickler):
+    """Python's own unpickler, in its readable form, with all but the opcodes that arrays need taken out.
+
+    The C form cannot be used: it offers no way to refuse an opcode, and takes memory for whatever memo index
+    a file names.
+    """
+
+    dispatch = {code: pickle._Unpickler.dispatch[code] for code in _ALLOWED_OPCODES.values()}
+
+    def find_class(self, module, name):
+        found = _ALLOWED_NAMES.get(f"{module} {name}")
+        if found is None:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no drawing needs")
+        return found
+
+    def load_reduce(self):
+        arguments = self.stack.pop()
+        function = self.stack[-1]
+        if not any(function is allowed for allowed in _ALLOWED_CALLS):
+            raise pickle.UnpicklingError(f"it calls a {type(function).__name__}")
+        self.stack[-1] = function(*arguments)
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def load_build(self):
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if not isinstance(target, _PickledArray | _PickledDtype):
+            raise pickle.UnpicklingError(f"it sets the state of a {type(target).__name__}")
+        target.set_state(state)
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def _unpickle_array(data: bytes) -> np.ndarray:
+    """The array in a pickle; members that are arrays are unwrapped. Raises pickle.UnpicklingError."""
+    try:
+        loaded = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except KeyError as error:
+        name = _OPCODE_NAMES.get(error.args[0], error.args[0]) if error.args else "?"
+        raise pickle.UnpicklingError(f"it uses the pickle opcode {name}, which no drawing needs") from None
+    except (pickle.UnpicklingError, MemoryError):
+        raise
+    except Exception as error:  # whatever a damaged pickle makes the unpickler trip over
+        raise pickle.UnpicklingError(f"the pickle is damaged ({type(error).__name__}: {error})") from None
+    if not isinstance(loaded, _PickledArray) or loaded.array is None:
+        raise pickle.UnpicklingError(f"it holds a {type(loaded).__name__}, not an array")
+    array = loaded.array
+    for i, item in enumerate(array.flat if array.dtype.hasobject else ()):
+        if isinstance(item, _PickledArray):
+            if item.array is None or item.array.dtype.hasobject:
+                raise pickle.UnpicklingError(f"item {i} is not an array of numbers")
+            array.flat[i] = item.array
+    return array
+
+
+def _read_member(archive: zipfile.ZipFile, split: str) -> np.ndarray:
+    """One array of an open .npz. Raises ValueError or pickle.UnpicklingError with what is wrong in it."""
+    member = archive.getinfo(f"{split}.npy")
+    if member.file_size > MAX_SPLIT_BYTES:
+        raise ValueError(f"it unpacks to {member.file_size:,} bytes, over the limit of {MAX_SPLIT_BYTES:,}")
+    with archive.open(member) as file:
+        data = file.read(MAX_SPLIT_BYTES + 1)  # the declared size may lie
+    if len(data) > MAX_SPLIT_BYTES:
+        raise ValueError(f"it unpacks to over the limit of {MAX_SPLIT_BYTES:,} bytes")
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"unknown .npy version {version}")
+    shape, fortran_order, dtype = read_header[version](stream)
+    body = data[stream.tell() :]
+    if dtype.hasobject:
+        array = _unpickle_array(body)
+        if array.shape != shape:
+            raise ValueError(f"its header says shape {shape}, its content has {array.shape}")
+        return array
+    if dtype.kind not in "biuf" or len(body) != int(np.prod(shape, dtype=object)) * dtype.itemsize:
+        raise ValueError(f"an array of type {dtype} and shape {shape} in {len(body)} bytes is no list of drawings")
+    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _check_drawings(array: np.ndarray) -> list[np.ndarray]:
+    """An array as read, to a list of stroke-3 drawings. Raises ValueError naming the first bad index."""
+    if array.ndim == 3:  # drawings of one length, which NumPy packs into one block
+        array = array.astype(np.float64) if array.dtype.hasobject else array
+        drawings = list(array)
+    elif array.ndim == 1 and array.dtype.hasobject:
+        drawings = list(array)
+    elif array.size == 0:
+        return []
+    else:
+        raise ValueError(f"shape {array.shape} of type {array.dtype} is not a list of [n, 3] drawings")
+    for i, drawing in enumerate(drawings):
+        if not isinstance(drawing, np.ndarray) or drawing.ndim != 2 or drawing.shape[1] != 3:
+            what = f"shape {drawing.shape}" if isinstance(drawing, np.ndarray) else type(drawing).__name__
+            raise ValueError(f"drawing {i} is {what}; wanted [n, 3]: dx, dy, pen lifted")
+        if len(drawing) == 0:
+            raise ValueError(f"drawing {i} has no points")
+    if drawings:
+        points = np.concatenate(drawings)
+        bad = ~np.isfinite(points).all(axis=1) | ((points[:, 2] != 0) & (points[:, 2] != 1))
+        if bad.any():
+            ends = np.cumsum([len(drawing) for drawing in drawings])
+            row = int(np.flatnonzero(bad)[0])
+            i = int(np.searchsorted(ends, row, side="right"))
+            fault = "offsets must be finite, pen values 0 or 1"
+            raise ValueError(f"drawing {i} has the point {points[row].tolist()}; {fault}")
+    return drawings
+
+
+def load_strokes(npz_path: str | Path) -> dict[str, list[np.ndarray]]:
+    """Read a category: ``{"train": [...], "valid": [...], "test": [...]}`` of stroke-3 arrays ``[n, 3]``.
+
+    Reads what NumPy 1 and 2 wrote under Python 2 and 3, and never executes what a pickle says.
+    Raises FileNotFoundError, or ValueError naming file, split and index of what is wrong.
+    """
+    path = Path(npz_path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} not found; put it there (QuickDraw's own: datasets/download_quickdraw.py {path.stem})"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            missing = [split for split in SPLITS if f"{split}.npy" not in archive.namelist()]
+            if missing:
+                raise ValueError(f"{path}: no key {', '.join(missing)}; wanted train, valid and test")
+            strokes = {}
+            for split in SPLITS:
+                try:
+                    strokes[split] = _check_drawings(_read_member(archive, split))
+                except (ValueError, TypeError, pickle.UnpicklingError, MemoryError, EOFError) as error:
+                    raise ValueError(f"{path}, split {split}: refused: {error}") from None
+            return strokes
+    except (zipfile.BadZipFile, zipfile.zlib.error, NotImplementedError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} is no readable .npz ({error}); fetch or write it again") from None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Data sets
+
+
+class PackedStrokes(NamedTuple):
+    """Drawings laid end to end, so that a batch needs no Python loop."""
+
+    points: np.ndarray  # [total, 3] float32
+    starts: np.ndarray  # [n] first row of each drawing
+    lengths: np.ndarray  # [n]
+
+    @classmethod
+    def pack(cls, drawings: list[np.ndarray]) -> "PackedStrokes":
+        """Lay drawings end to end, their offsets clamped to +-1000."""
+        lengths = np.array([len(drawing) for drawing in drawings], np.int64)
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        points = np.concatenate(drawings) if drawings else np.zeros((0, 3))
+        points = points.astype(np.float32)
+        np.clip(points[:, :2], -OFFSET_LIMIT, OFFSET_LIMIT, out=points[:, :2])
+        return cls(points, starts, lengths)
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(points laid end to end, lengths) of some drawings."""
+        lengths = self.lengths[indices]
+        rows = np.arange(lengths.sum()) + np.repeat(self.starts[indices] - np.cumsum(lengths) + lengths, lengths)
+        return self.points[rows], lengths
+
+
+def get_scale_factor(drawings: list[np.ndarray]) -> float:
+    """Standard deviation of all dx and dy, by which strokes are divided. Raises ValueError if it is zero."""
+    offsets = PackedStrokes.pack(drawings).points[:, :2]
+    scale_factor = float(np.std(offsets, dtype=np.float64)) if offsets.size else 0.0
+    if not scale_factor > 0:
+        raise ValueError("the training split has no drawing with a line in it: nothing to scale by")
+    return scale_factor
+
+
+def strokes_digest(strokes: dict[str, list[np.ndarray]]) -> str:
+    """A hash over all drawings of a category and the settings they are drawn with: ties bitmaps to them."""
+    digest = hashlib.sha256(repr(sorted(DRAWING_SETTINGS.items())).encode())
+    for split in SPLITS:
+        packed = PackedStrokes.pack(strokes[split])
+        digest.update(packed.lengths.tobytes() + packed.points.tobytes())
+    return digest.hexdigest()
+
+
+def npz_path(data_dir: str | Path, data_set: str) -> Path:
+    """Where the strokes of a category are: ``<data_dir>/npz/<category>.npz``; the ending may be left out."""
+    if "://" in str(data_dir):
+        raise ValueError(f"data_dir {data_dir} is an address; fetch the files first and give a directory")
+    return Path(data_dir) / "npz" / (data_set if data_set.endswith(".npz") else f"{data_set}.npz")
+
+
+def bitmap_path(data_dir: str | Path, data_set: str, height: int, width: int) -> Path:
+    """Where the bitmaps of a category are: ``<data_dir>/bitmap/<category>_<H>x<W>.npz``."""
+    return Path(data_dir) / "bitmap" / f"{npz_path(data_dir, data_set).stem}_{height}x{width}.npz"
+
+
+def load_bitmaps(path: str | Path, digest: str) -> dict[str, np.ndarray]:
+    """Read a category's bitmaps, uint8 ``[n, H, W]`` a split, in the order of its strokes.
+
+    Raises FileNotFoundError if there are none, ValueError if they belong to other strokes or settings.
+    """
+    path = Path(path)
+    remedy = "run: python render_svg2bitmap.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; {remedy}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = str(file["digest"])
+            bitmaps = {split: file[split] for split in SPLITS} if found == digest else {}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise ValueError(f"{path} is no readable bitmap file ({error}); {remedy} --overwrite") from None
+    if found != digest:
+        raise ValueError(f"{path} was made from other strokes or settings than those in npz/; {remedy}")
+    return bitmaps
+
+
+class Batch(NamedTuple):
+    """Some drawings: stroke-5 with its start token, their bitmaps, and where they came from."""
+
+    strokes: np.ndarray  # [N, T + 1, 5] float32
+    images: np.ndarray  # [N, H, W, 1] float32, 0 (ink) .. 255 (paper)
+    lengths: np.ndarray  # [N] points
+    indices: np.ndarray  # [N] place in the loader
+
+
+class DataLoader:
+    """Batches of one split, its drawings in order of length.
+
+    ``strokes`` are stroke-3 drawings, divided here by ``scale_factor``; ``images`` uint8 ``[n, H, W]`` and
+    ``labels`` (category numbers) belong to them one by one. With ``batch_by_length`` a training batch holds
+    drawings of like length, and every batch reaches one row beyond its longest drawing; without it, batches
+    are drawn from all and reach ``max_seq_len``, as in the original.
+    """
+
+    POOL = 16  # batches in a pool from which drawings of like length are taken
+
+    def __init__(
+        self,
+        strokes: list[np.ndarray],
+        images: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        *,
+        scale_factor: float = 1.0,
+        batch_size: int = 100,
+        max_seq_len: int = 250,
+        random_scale_factor: float = 0.0,
+        augment_stroke_prob: float = 0.0,
+        batch_by_length: bool = False,
+        seed: int = 0,
+    ):
+        order = np.argsort([len(drawing) for drawing in strokes], kind="stable")
+        self.order = order  # place in the list given, for each place in the loader
+        self.packed = PackedStrokes.pack([strokes[i] for i in order])
+        self.packed.points[:, :2] /= scale_factor
+        self.images = np.zeros((len(strokes), 0, 0), np.uint8) if images is None else images[order]
+        self.labels = np.zeros(len(strokes), np.int64) if labels is None else np.asarray(labels)[order]
+        self.scale_factor = scale_factor
+        self.batch_size = batch_size
+        self.max_seq_len = max_seq_len
+        self.random_scale_factor = random_scale_factor
+        self.augment_stroke_prob = augment_stroke_prob
+        self.batch_by_length = batch_by_length
+        self.rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return len(self.packed.lengths)
+
+    @property
+    def num_batches(self) -> int:
+        """Evaluation batches, the last one perhaps smaller."""
+        return -(-len(self) // self.batch_size)
+
+    def strokes(self, index: int) -> np.ndarray:
+        """One normalised stroke-3 drawing ``[n, 3]``."""
+        return self.packed.take(np.array([index]))[0]
+
+    def random_batch(self, rng: np.random.Generator | None = None) -> Batch:
+        """``batch_size`` distinct drawings at random (all, if there are fewer), augmented."""
+        rng = self.rng if rng is None else rng
+        size = min(self.batch_size, len(self))
+        if self.batch_by_length:
+            pool_batches = max(1, min(self.POOL, len(self) // size))
+            pool = np.sort(rng.choice(len(self), size * pool_batches, replace=False))  # index order is length order
+            indices = pool.reshape(pool_batches, size)[rng.integers(pool_batches)]
+        else:
+            indices = rng.choice(len(self), size, replace=False)
+        return self._batch(indices, rng)
+
+    def get_batch(self, i: int) -> Batch:
+        """The ``i``-th evaluation batch: consecutive drawings, not augmented."""
+        if not 0 <= i < self.num_batches:
+            raise IndexError(f"batch {i} of {self.num_batches}")
+        return self._batch(np.arange(i * self.batch_size, min((i + 1) * self.batch_size, len(self))), None)
+
+    def _batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> Batch:
+        points, lengths = self.packed.take(indices)
+        if rng is not None and self.random_scale_factor > 0:
+            stretch = rng.uniform(1 - self.random_scale_factor, 1 + self.random_scale_factor, (len(indices), 2))
+            points[:, :2] *= np.repeat(stretch, lengths, axis=0)
+        if rng is not None:
+            points, lengths = _drop_points(points, lengths, self.augment_stroke_prob, rng)
+        steps = int(lengths.max()) + 1 if self.batch_by_length else self.max_seq_len
+        images = self.images[indices][..., None].astype(np.float32)
+        return Batch(pad_batch(points, lengths, steps), images, lengths, indices)
+
+
+def pad_batch(points: np.ndarray, lengths: np.ndarray, steps: int) -> np.ndarray:
+    """Drawings laid end to end to stroke-5 ``[N, steps + 1, 5]``: start token, points, end states."""
+    batch = np.zeros((len(lengths), steps + 1, 5), np.float32)
+    batch[:, 0, 2] = 1
+    batch[:, 1:, 4] = np.arange(steps) >= lengths[:, None]
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    column = 1 + np.arange(len(points)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    batch[row, column, :2] = points[:, :2]
+    batch[row, column, 3] = points[:, 2]
+    batch[row, column, 2] = 1 - points[:, 2]
+    return batch
+
+
+def category_name(data_set: str) -> str:
+    """``"cat.npz"`` -> ``"cat"``."""
+    return Path(data_set).stem
+
+
+def line_width_pixels(loader: DataLoader, height: int, width: int) -> float:
+    """The mean width of a line, in pixels, in the bitmaps of a loader's drawings (one SVG unit)."""
+    widths = []
+    for i in range(0, len(loader), max(1, len(loader) // 1000)):  # a thousand tell the mean well enough
+        min_x, max_x, min_y, max_y = get_bounds(loader.strokes(i), DRAWING_SETTINGS["factor"])
+        padding = DRAWING_SETTINGS["padding"]
+        widths.append(min(width / (max_x - min_x + padding), height / (max_y - min_y + padding)))
+    return float(np.mean(widths))
+
+
+def load_dataset(data_dir: str | Path, hps, images: bool = True):
+    """Read the strokes and bitmaps of all ``hps.data_set`` -> (train, valid, test, hps).
+
+    The three ``DataLoader`` pool all categories; the hyper-parameters returned have ``max_seq_len`` replaced by
+    the longest drawing's. Drawings over ``hps.max_seq_len`` points are skipped; ``train.skipped`` counts them.
+    ``images=False`` reads no bitmaps. Raises FileNotFoundError or ValueError with the remedy.
+    """
+    strokes = {split: [] for split in SPLITS}
+    bitmaps = {split: [] for split in SPLITS}
+    labels = {split: [] for split in SPLITS}
+    category_scale_factors, skipped = {}, 0
+    for label, data_set in enumerate(hps.data_set):
+        found = load_strokes(npz_path(data_dir, data_set))
+        try:
+            category_scale_factors[category_name(data_set)] = get_scale_factor(found["train"])
+        except ValueError as error:
+            raise ValueError(f"{npz_path(data_dir, data_set)}: {error}") from None
+        rasters = None
+        if images and hps.conditional:
+            path = bitmap_path(data_dir, data_set, hps.img_H, hps.img_W)
+            rasters = load_bitmaps(path, strokes_digest(found))
+        for split in SPLITS:
+            fits = [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len]
+            skipped += len(found[split]) - len(fits)
+            strokes[split] += [found[split][i] for i in fits]
+            labels[split] += [label] * len(fits)
+            if rasters is not None:
+                bitmaps[split].append(rasters[split][fits])
+    for split in SPLITS:
+        if not strokes[split]:
+            raise ValueError(f"no {split} drawing of {hps.max_seq_len} points or fewer in {', '.join(hps.data_set)}")
+    longest = max(len(drawing) for split in SPLITS for drawing in strokes[split])
+    scale_factor = get_scale_factor(strokes["train"])
+    loaders = []
+    for split in SPLITS:
+        augmented = split == "train"
+        loaders.append(
+            DataLoader(
+                strokes[split],
+                np.concatenate(bitmaps[split]) if bitmaps[split] else None,
+                np.array(labels[split]),
+                scale_factor=scale_factor,
+                batch_size=hps.batch_size,
+                max_seq_len=longest,
+                random_scale_factor=hps.random_scale_factor if augmented else 0.0,
+                augment_stroke_prob=hps.augment_stroke_prob if augmented else 0.0,
+                batch_by_length=hps.batch_by_length,
+                seed=hps.seed,
+            )
+        )
+    train, valid, test = loaders
+    train.skipped = skipped
+    train.category_scale_factors = category_scale_factors
+    return train, valid, test, hps.replace(max_seq_len=longest)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What all scripts share at the command line
+
+
+def parse_bool(text: str) -> bool:
+    """``"True"``, ``"1"``, ``"yes"`` and their opposites. Raises ValueError."""
+    value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.strip().lower())
+    if value is None:
+        raise ValueError(f"{text!r} is neither True nor False")
+    return value
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """A flag that is off, and on with ``--name`` or ``--name=True``; ``--noname``, ``--name=False`` keep it off."""
+    parser.add_argument(f"--{name}", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL", help=help)
+    parser.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
+
+
+def run_script(main) -> None:
+    """Run a script's ``main``; a user's mistake gets one line and exit code 2."""
+    try:
+        sys.exit(main())
+    except (ValueError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
