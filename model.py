@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple, get_args, get_origin
 
@@ -20,10 +21,9 @@ from rnn import CELLS, affine, dropout_mask, glorot_uniform, unroll
 # Hyper-parameters
 
 CHOICES = {"dec_model": tuple(CELLS), "enc_model": ("cnn", "deep_cnn")}
-AT_LEAST_ONE = (
-    "num_steps save_every img_H img_W max_seq_len dec_rnn_size z_size batch_size num_mixture keep_snapshots"
-).split()
-PROBABILITIES = "recurrent_dropout_prob input_dropout_prob output_dropout_prob augment_stroke_prob".split()
+AT_LEAST_ONE = ["num_steps", "save_every", "img_H", "img_W", "max_seq_len", "dec_rnn_size", "z_size", "batch_size"]
+AT_LEAST_ONE += ["num_mixture", "keep_snapshots"]
+KEEP_PROBABILITIES = ["recurrent_dropout_prob", "input_dropout_prob", "output_dropout_prob"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +69,14 @@ class HParams:
             _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
         for name in AT_LEAST_ONE:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in PROBABILITIES:
+        for name in (*KEEP_PROBABILITIES, "augment_stroke_prob"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability, 0 to 1")
-        for name in ("recurrent_dropout_prob", "input_dropout_prob", "output_dropout_prob"):
+        for name in KEEP_PROBABILITIES:
             _require(getattr(self, name) > 0, name, 0.0, "above 0: it is the probability to keep")
         for name in ("learning_rate", "grad_clip", "save_minutes"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(0 <= self.random_scale_factor < 1, "random_scale_factor", self.random_scale_factor, "0 to below 1")
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(self.data_set and all(self.data_set), "data_set", self.data_set, "one name or more")
         _require(self.enc_filters and min(self.enc_filters) >= 1, "enc_filters", self.enc_filters, "positive numbers")
         same = sorted({name for name in self.data_set if self.data_set.count(name) > 1})
@@ -368,22 +369,26 @@ class Model(tf.Module):
         self.hps = hps
         draw = _Weights(hps.seed)
         z_size = hps.z_size if hps.conditional else 0
-        self.weights = {}
+        weights = {}
         self.cell = CELLS[hps.dec_model](5 + z_size, hps.dec_rnn_size, hps.seed)
         self.state_size = sum(self.cell.state_sizes)
         if hps.conditional:
             self.encoder = ENCODERS[hps.enc_model](hps, draw)
-            self.weights |= self.encoder.weights
-            heads = {"mu": (self.encoder.output_size, z_size, 0.0), "sigma": (self.encoder.output_size, z_size, hps.presig_bias)}
+            weights |= self.encoder.weights
+            heads = {
+                "mu": (self.encoder.output_size, z_size, 0.0),
+                "sigma": (self.encoder.output_size, z_size, hps.presig_bias),
+            }
             for name, (inputs, outputs, bias) in heads.items():
-                self.weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_w"] = draw.normal([inputs, outputs], 0.001)
-                self.weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_b"] = tf.Variable(tf.fill([outputs], bias))
-            self.weights["linear/super_linear_w"] = draw.normal([z_size, self.state_size], 0.001)
-            self.weights["linear/super_linear_b"] = tf.Variable(tf.zeros([self.state_size]))
+                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_w"] = draw.normal([inputs, outputs], 0.001)
+                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_b"] = tf.Variable(tf.fill([outputs], bias))
+            weights["linear/super_linear_w"] = draw.normal([z_size, self.state_size], 0.001)
+            weights["linear/super_linear_b"] = tf.Variable(tf.zeros([self.state_size]))
         outputs = 3 + 6 * hps.num_mixture
-        self.weights["RNN/output_w"] = draw.glorot([hps.dec_rnn_size, outputs])
-        self.weights["RNN/output_b"] = draw.glorot([outputs])
-        self.weights |= {f"RNN/{self.cell.NAME}/{name}": weight for name, weight in self.cell.weights.items()}
+        weights["RNN/output_w"] = draw.glorot([hps.dec_rnn_size, outputs])
+        weights["RNN/output_b"] = draw.glorot([outputs])
+        weights |= {f"RNN/{self.cell.NAME}/{name}": weight for name, weight in self.cell.weights.items()}
+        self.weights = weights
 
     def _linear(self, name, x):
         return tf.matmul(x, self.weights[f"{name}/super_linear_w"]) + self.weights[f"{name}/super_linear_b"]
@@ -590,19 +595,48 @@ def load_data_info(model_dir: str | Path) -> dict | None:
     return json.loads(load_config(model_dir)).get("data_info")
 
 
-def find_snapshot(model_dir: str | Path) -> Path | None:
-    """The newest complete snapshot's path without ending, best by validation first, or None.
+def save_config(model_dir: str | Path, hps: HParams, data_info: dict) -> None:
+    """Write ``model_config.json``: all hyper-parameters and what sampling needs to know of the data."""
+    path = Path(model_dir) / CONFIG_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**hps.values(), "data_info": data_info}, indent=1)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text + "\n")
+    temporary.replace(path)
+
+
+def _complete_snapshots(directory: Path) -> list[Path]:
+    """Snapshots that ``checkpoint`` lists, newest first; only complete ones get there.
 
     The directory given counts, wherever ``checkpoint`` says that the files once were.
     """
-    for directory in (Path(model_dir), Path(model_dir) / LATEST_DIR):
-        state = tf.train.get_checkpoint_state(str(directory)) if directory.is_dir() else None
-        names = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
-        for name in names:
-            path = directory / name.replace("\\", "/").rsplit("/", 1)[-1]
-            if path.with_name(path.name + ".index").is_file():
-                return path
-    return None
+    state = tf.train.get_checkpoint_state(str(directory)) if directory.is_dir() else None
+    names = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
+    paths = [directory / name.replace("\\", "/").rsplit("/", 1)[-1] for name in names]
+    paths = [path for path in dict.fromkeys(paths) if re.fullmatch(r".+-\d+", path.name)]
+    return [path for path in paths if path.with_name(path.name + ".index").is_file()]
+
+
+def snapshot_step(path: str | Path) -> int:
+    """The last step that a snapshot's weights have seen: ``vector-<step>``."""
+    return int(Path(path).name.rpartition("-")[2])
+
+
+def find_snapshot(model_dir: str | Path) -> Path | None:
+    """The snapshot to draw with, as a path without ending: the best by validation, else the latest, or None."""
+    model_dir = Path(model_dir)
+    return next(iter(_complete_snapshots(model_dir) + _complete_snapshots(model_dir / LATEST_DIR)), None)
+
+
+def list_snapshots(model_dir: str | Path) -> list[Path]:
+    """All snapshots to go on from, as paths without ending, newest first."""
+    paths = _complete_snapshots(Path(model_dir) / LATEST_DIR) + _complete_snapshots(Path(model_dir))
+    return sorted(paths, key=snapshot_step, reverse=True)
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a snapshot holds a run's whole state, as this program writes it, or an original's weights."""
+    return any(name.startswith(OUR_PREFIX) for name, _ in tf.train.list_variables(str(path)))
 
 
 def load_snapshot(model: Model, model_dir: str | Path) -> int:
@@ -638,7 +672,7 @@ def load_weights(model: Model, path: str | Path) -> int:
             model.weights[name].assign(reader.get_tensor(key))
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
-    return int(str(path).rpartition("-")[2])
+    return snapshot_step(path)
 
 
 def _shape(variable):

@@ -64,13 +64,12 @@ def _context_offset(context, rows, bias=None):
     return offset
 
 
-class LSTMCell(tf.Module):
+class LSTMCell:
     """Long short-term memory with a forget bias and recurrent dropout; the state vector is [c, h]."""
 
     NAME = "LSTMCell"
 
     def __init__(self, input_size: int, num_units: int, seed: int = 0):
-        super().__init__()
         self.num_units = num_units
         self.state_sizes = (num_units, num_units)
         self.weights = {
@@ -126,13 +125,12 @@ def _norm_weights(units, prefix=""):
     }
 
 
-class LayerNormLSTMCell(tf.Module):
+class LayerNormLSTMCell:
     """LSTM with layer normalisation of every gate and of c (arXiv 1607.06450); the state vector is [h, c]."""
 
     NAME = "LayerNormLSTMCell"
 
     def __init__(self, input_size: int, num_units: int, seed: int = 0):
-        super().__init__()
         self.num_units = num_units
         self.state_sizes = (num_units, num_units)
         self.weights = {
@@ -154,7 +152,7 @@ class LayerNormLSTMCell(tf.Module):
         return h, (h, c)
 
 
-class HyperLSTMCell(tf.Module):
+class HyperLSTMCell:
     """LSTM whose gates a smaller layer-norm LSTM scales and shifts (arXiv 1609.09106 §4; state [h, H, c, C]).
 
     H and C are the small cell's: it reads [x, h]. Each of the eight halves (x and h of i, j, f, o) is
@@ -165,11 +163,10 @@ class HyperLSTMCell(tf.Module):
     HALVES = tuple(f"hyper_{gate}{half}" for half in "xh" for gate in "ijfo")
 
     def __init__(self, input_size: int, num_units: int, seed: int = 0):
-        super().__init__()
         self.num_units = num_units
         self.state_sizes = (num_units, HYPER_UNITS, num_units, HYPER_UNITS)
         small = LayerNormLSTMCell(input_size + num_units, HYPER_UNITS, seed + 1)
-        self.weights = {
+        weights = {
             "W_xh": tf.Variable(glorot_uniform((input_size, 4 * num_units), (seed, 1))),
             "W_hh": tf.Variable(orthogonal_gates(num_units, (seed, 2))),
             "bias": tf.Variable(tf.zeros([4 * num_units])),
@@ -177,7 +174,8 @@ class HyperLSTMCell(tf.Module):
             **_norm_weights(num_units),
         }
         for k, half in enumerate(self.HALVES):
-            self.weights |= self._half_weights(half, (seed, 3 + k))
+            weights |= self._half_weights(half, (seed, 3 + k))
+        self.weights = weights
 
     def _half_weights(self, half, seed):
         embedding, units = HYPER_EMBEDDING, self.num_units
@@ -377,9 +375,7 @@ def _backward(cell, inputs, weights, params, mask_at, steps, history, d_outputs,
             sources = [x, *state, *kept.values(), *params.values()]
             tape.watch(sources)
             output, new_state = cell.step(x, tuple(state), _replayed_product(weights, kept), params, mask_at(t))
-        gradients = tape.gradient(
-            [output, *new_state], sources, [d_outputs[t], *d_state], unconnected_gradients="zero"
-        )
+        gradients = tape.gradient([output, *new_state], sources, [d_outputs[t], *d_state], unconnected_gradients="zero")
         (d_x,), d_state, d_kept, d_new = _split_list(gradients, [1, len(state), len(names), len(param_names)])
         d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_kept, strict=True)}
         d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]

@@ -13,7 +13,7 @@ import pickle
 import sys
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -197,15 +197,12 @@ _ALLOWED_NAMES = {
     "_codecs encode": _make_bytes,
 }
 _ALLOWED_CALLS = (_make_array, _make_dtype, _make_bytes)
-_ALLOWED_OPCODES = {
-    code: getattr(pickle, code)[0]
-    for code in (
-        "PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 "
-        "FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE "
-        "SHORT_BINUNICODE BINUNICODE8 TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 LIST EMPTY_LIST APPEND APPENDS "
-        "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD"
-    ).split()
-}
+_ALLOWED_OPCODES = """
+    PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
+    FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE
+    SHORT_BINUNICODE BINUNICODE8 TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 LIST EMPTY_LIST APPEND APPENDS
+    PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
+""".split()
 _OPCODE_NAMES = {value[0]: name for name, value in vars(pickle).items() if name.isupper() and type(value) is bytes}
 
 
@@ -216,7 +213,9 @@ class _ArrayUnpickler(pickle._Unpickler):
     a file names.
     """
 
-    dispatch = {code: pickle._Unpickler.dispatch[code] for code in _ALLOWED_OPCODES.values()}
+    dispatch: ClassVar = {
+        code: pickle._Unpickler.dispatch[code] for code in (getattr(pickle, name)[0] for name in _ALLOWED_OPCODES)
+    }
 
     def find_class(self, module, name):
         found = _ALLOWED_NAMES.get(f"{module} {name}")

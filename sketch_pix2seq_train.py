@@ -1,0 +1,537 @@
+"""Train a model on bitmaps and strokes.
+
+    python render_svg2bitmap.py --data_base_dir=datasets      # once: strokes -> bitmaps
+    python sketch_pix2seq_train.py                            # get_default_hparams() of model.py
+    python sketch_pix2seq_train.py --preset demo              # a small model, minutes on two cores
+    python sketch_pix2seq_train.py --resume_training          # go on where the last run stopped
+
+``outputs/snapshot`` gets the weights that validated best, its ``latest`` the newest state, ``outputs/log``
+TensorBoard's files, ``metrics.csv`` and ``loss.png``. Ctrl-C finishes the step, saves and stops.
+"""
+
+import argparse
+import csv
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import filelock
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from model import (
+    CONFIG_NAME,
+    LATEST_DIR,
+    PRESETS,
+    HParams,
+    Model,
+    is_ours,
+    list_snapshots,
+    load_hparams,
+    load_snapshot,
+    load_weights,
+    reconstruction_loss,
+    save_config,
+    snapshot_step,
+)
+from utils import DataLoader, add_switch, line_width_pixels, load_dataset, run_script
+
+LOG_EVERY = 20  # steps, as in the original
+ROLL_BACK_AFTER = 20  # updates in a row that were not finite
+MAX_ROLL_BACKS = 3
+
+
+class Trainer:
+    """A model, its optimiser and all else that a run must remember to go on exactly where it stopped.
+
+    Data order, augmentation, noise and dropout of a step are functions of (seed, roll-backs, step) alone.
+    """
+
+    def __init__(self, hps: HParams):
+        self.hps = hps
+        self.model = Model(hps)
+        self.variables = list(self.model.trainable_variables)
+        self.optimizer = tf.keras.optimizers.Adam(hps.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+        self.optimizer.build(self.variables)
+        self.next_step = tf.Variable(0, dtype=tf.int64)
+        self.best_valid_cost = tf.Variable(math.inf, dtype=tf.float64)
+        self.roll_backs = tf.Variable(0, dtype=tf.int64)
+        self.skipped_updates = tf.Variable(0, dtype=tf.int64)
+        self.skipped_in_a_row = tf.Variable(0, dtype=tf.int64)
+        self.checkpoint = tf.train.Checkpoint(
+            model=self.model,
+            optimizer=self.optimizer,
+            next_step=self.next_step,
+            best_valid_cost=self.best_valid_cost,
+            roll_backs=self.roll_backs,
+            skipped_updates=self.skipped_updates,
+            skipped_in_a_row=self.skipped_in_a_row,
+        )
+
+    @property
+    def state(self) -> list:
+        """The variables that a roll-back resets."""
+        return [*self.variables, *self.optimizer.variables, self.next_step]
+
+    def learning_rate(self, step: int) -> float:
+        """(learning_rate - min) decay_rate^step + min, halved at every roll-back."""
+        hps = self.hps
+        rate = (hps.learning_rate - hps.min_learning_rate) * hps.decay_rate**step + hps.min_learning_rate
+        return rate * 0.5 ** int(self.roll_backs)
+
+    def random_batch(self, loader: DataLoader, step: int):
+        """The batch of a step, the same in every run of the same seed."""
+        return loader.random_batch(np.random.default_rng([self.hps.seed, int(self.roll_backs), step]))
+
+    def _cost(self, strokes, images, seed, training):
+        """Mean over N * max_seq_len of L_s (1 - p3) + L_p, for strokes ``[N, T + 1, 5]``, T perhaps shorter."""
+        seeds = tf.unstack(tf.random.split(seed, 2))
+        z = None
+        if self.hps.conditional:
+            mean, presig = self.model.encode(images)
+            z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])
+        params, _ = self.model.decode(strokes[:, :-1], z, training=training, seed=seeds[1])
+        target = strokes[:, 1:]
+        padded_share = tf.cast(tf.shape(target)[1], tf.float32) / self.hps.max_seq_len
+        return reconstruction_loss(params, target, mask_padding=False) * padded_share
+
+    @tf.function(reduce_retracing=True)
+    def _update(self, strokes, images, seed, learning_rate):
+        with tf.GradientTape() as tape:
+            cost = self._cost(strokes, images, seed, training=True)
+        gradients = tape.gradient(cost, self.variables)
+        finite = [tf.math.is_finite(cost), *(tf.reduce_all(tf.math.is_finite(g)) for g in gradients)]
+        finite = tf.reduce_all(tf.stack(finite))
+        if finite:
+            clip = self.hps.grad_clip
+            self.optimizer.learning_rate.assign(learning_rate)
+            self.optimizer.apply_gradients(
+                [(tf.clip_by_value(g, -clip, clip), v) for g, v in zip(gradients, self.variables, strict=True)]
+            )
+            self.skipped_in_a_row.assign(0)
+        else:
+            self.skipped_in_a_row.assign_add(1)
+            self.skipped_updates.assign_add(1)
+        self.next_step.assign_add(1)
+        return cost
+
+    def update(self, batch, step: int) -> float:
+        """One optimiser step -> its cost. A cost or gradient that is not finite changes no weight."""
+        seed = random_seed(self.hps.seed, int(self.roll_backs), step)
+        rate = tf.constant(self.learning_rate(step), tf.float32)
+        return float(self._update(tf.constant(batch.strokes), tf.constant(batch.images), seed, rate))
+
+    @tf.function(reduce_retracing=True)
+    def _evaluate(self, strokes, images, seed):
+        return self._cost(strokes, images, seed, training=False)
+
+    def evaluate(self, loader: DataLoader) -> float:
+        """The cost over a whole split, every drawing weighing the same; z with noise (kept), always the same."""
+        total = 0.0
+        for i in range(loader.num_batches):
+            batch = loader.get_batch(i)
+            seed = random_seed(self.hps.seed, i)
+            cost = self._evaluate(tf.constant(batch.strokes), tf.constant(batch.images), seed)
+            total += float(cost) * len(batch.lengths)
+        return total / len(loader)
+
+
+def random_seed(*numbers: int) -> tf.Tensor:
+    """Any non-negative integers to a seed for TensorFlow's stateless random numbers."""
+    return tf.constant(np.random.SeedSequence(numbers).generate_state(2).view(np.int32))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Snapshots
+
+
+class Snapshots:
+    """The snapshots of a run: the best by validation in ``root``, the newest state in ``root/latest``."""
+
+    def __init__(self, trainer: Trainer, root: str | Path, data_info: dict):
+        self.trainer, self.root = trainer, Path(root)
+        self.initial = [variable.numpy() for variable in trainer.state]  # to roll back to before the first snapshot
+        self.managers = {}
+        for kind, directory in (("best", self.root), ("latest", self.root / LATEST_DIR)):
+            save_config(directory, trainer.hps, data_info)
+            self.managers[kind] = tf.train.CheckpointManager(
+                trainer.checkpoint, str(directory), max_to_keep=trainer.hps.keep_snapshots, checkpoint_name="vector"
+            )
+
+    def save(self, kind: str) -> Path:
+        """Write ``vector-<last step done>``; a snapshot counts only once it is complete. Raises OSError."""
+        step = max(int(self.trainer.next_step) - 1, 0)
+        try:
+            return Path(self.managers[kind].save(checkpoint_number=step))
+        except (tf.errors.OpError, OSError) as error:
+            kept = newest_snapshot(self.root)
+            raise OSError(
+                f"no snapshot could be written in {self.managers[kind].directory} ({_first_line(error)}); "
+                + (f"the last good one is {kept}" if kept else "there is no earlier one")
+                + "; make room there, then go on with --resume_training"
+            ) from None
+
+    def restore(self) -> Path | None:
+        """Load the newest snapshot that is whole, or return None if there is none at all."""
+        candidates = list_snapshots(self.root)
+        for path in candidates:
+            try:
+                restore(self.trainer, path)
+                return path
+            except ValueError as error:
+                print(f"passed over: {error}")
+        if candidates:
+            raise ValueError(f"none of the snapshots in {self.root} can be read")
+        return None
+
+
+def restore(trainer: Trainer, path: Path) -> None:
+    """Load a snapshot of ours whole, or the original's weights and step. Raises ValueError if damaged."""
+    step = load_weights(trainer.model, path)  # tells what does not fit, by name
+    if not is_ours(path):
+        trainer.next_step.assign(step + 1)
+        return
+    try:
+        trainer.checkpoint.restore(str(path)).assert_existing_objects_matched()
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({_first_line(error)})") from None
+
+
+def newest_snapshot(root: str | Path) -> Path | None:
+    """The snapshot from which a run goes on."""
+    return next(iter(list_snapshots(root)), None)
+
+
+def _first_line(error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def claim_root(snapshot_root: Path, log_root: Path, resume: bool, overwrite: bool) -> filelock.FileLock:
+    """Make sure that no other run is overwritten or disturbed -> the lock that holds the directory.
+
+    Raises ValueError naming what is there and the ways out.
+    """
+    snapshot_root.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(snapshot_root / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ValueError(f"another training runs in {snapshot_root}; stop it or give another --snapshot_root") from None
+    found = newest_snapshot(snapshot_root)
+    if resume:
+        if found is None:
+            raise FileNotFoundError(f"nothing to resume: no snapshot in {snapshot_root}; leave out --resume_training")
+        if not is_ours(found):
+            _copy_original(snapshot_root)
+        return lock
+    if found is not None and not overwrite:
+        raise ValueError(
+            f"{snapshot_root} holds a run up to step {snapshot_step(found)}; go on with it by "
+            "--resume_training, or move it aside and begin anew by --overwrite"
+        )
+    for root in (snapshot_root, log_root):
+        _move_aside(root)
+    return lock
+
+
+def _copy_original(root: Path) -> None:
+    """Keep what the original program wrote: this run's snapshots will push it out of ``root``."""
+    copy = root / "original"
+    if not copy.exists():
+        copy.mkdir()
+        for path in root.iterdir():
+            if path.is_file() and path.name != ".lock":
+                shutil.copy2(path, copy)
+
+
+def _move_aside(root: Path) -> None:
+    files = [path for path in root.iterdir() if path.name not in (".gitkeep", ".lock")] if root.is_dir() else []
+    if not files:
+        return
+    number = 1
+    while (aside := root.with_name(f"{root.name}-old-{number}")).exists():
+        number += 1
+    aside.mkdir()
+    for path in files:
+        path.rename(aside / path.name)
+    print(f"moved the old run aside: {aside}")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Log
+
+
+class RunLog:
+    """Everything that a run says: log lines, TensorBoard scalars, ``metrics.csv``, ``loss.png``."""
+
+    COLUMNS = ("step", "split", "cost", "recon", "learning_rate", "seconds")
+
+    def __init__(self, log_root: str | Path, first_step: int):
+        self.root = Path(log_root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.csv_path = self.root / "metrics.csv"
+        self.rows = [row for row in self._read() if int(row[0]) < first_step]
+        self.writer = tf.summary.create_file_writer(str(self.root))
+        with open(self.csv_path, "w", newline="") as file:
+            csv.writer(file).writerows([self.COLUMNS, *self.rows])
+
+    def _read(self):
+        if not self.csv_path.is_file():
+            return []
+        with open(self.csv_path, newline="") as file:
+            return [row for row in csv.reader(file) if len(row) == len(self.COLUMNS) and row[0].isdigit()]
+
+    def _add(self, row, scalars):
+        row = [str(item) for item in row]
+        self.rows.append(row)
+        with open(self.csv_path, "a", newline="") as file:
+            csv.writer(file).writerow(row)
+        with self.writer.as_default(step=int(row[0])):
+            for tag, value in scalars.items():
+                tf.summary.scalar(tag, value)
+
+    def train(self, step: int, rate: float, cost: float, seconds: float) -> None:
+        """Cost and reconstruction cost are the same number: there is no KL term."""
+        tqdm.write(
+            f"step: {step}, lr: {rate:.6f}, cost: {cost:.4f}, recon: {cost:.4f}, train_time_taken: {seconds:.4f}"
+        )
+        scalars = {"Train_Cost": cost, "Train_Reconstr_Cost": cost, "Learning_Rate": rate, "Time_Taken_Train": seconds}
+        self._add((step, "train", cost, cost, rate, seconds), scalars)
+
+    def valid(self, step: int, best: float, cost: float, seconds: float) -> None:
+        tqdm.write(
+            f"best_valid_cost: {best:0.4f}, valid_cost: {cost:.4f}, "
+            f"valid_recon: {cost:.4f}, valid_time_taken: {seconds:.4f}"
+        )
+        scalars = {"Valid_Cost": cost, "Valid_Reconstr_Cost": cost, "Valid_Cost_Best": best}
+        self._add((step, "valid", cost, cost, "", seconds), scalars)
+
+    def test(self, step: int, cost: float, seconds: float) -> None:
+        tqdm.write(f"eval_cost: {cost:.4f}, eval_recon: {cost:.4f}, eval_time_taken: {seconds:.4f}")
+        self._add((step, "test", cost, cost, "", seconds), {"Eval_Cost": cost, "Eval_Reconstr_Cost": cost})
+
+    def plot(self) -> None:
+        """Draw ``loss.png``: the reconstruction loss of each split against steps."""
+        from matplotlib.figure import Figure  # slow to import, and not needed before the first plot
+
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for split, style in (
+            ("train", {"lw": 0.8, "alpha": 0.6}),
+            ("valid", {"marker": "."}),
+            ("test", {"marker": "."}),
+        ):
+            points = [(int(row[0]), float(row[3])) for row in self.rows if row[1] == split]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=split, **style)
+        axes.set(xlabel="step", ylabel="reconstruction loss")
+        axes.grid(alpha=0.3)
+        if self.rows:
+            axes.legend()
+        self.writer.flush()
+        figure.savefig(self.root / "loss.png", dpi=120)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The run
+
+
+class StopRequest:
+    """Set by the first SIGINT or SIGTERM; the second one ends the program at once."""
+
+    def __init__(self):
+        self.signal = None
+        self.previous = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.previous[number] = signal.signal(number, self._set)
+        return self
+
+    def _set(self, number, frame):
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+        tqdm.write("stopping after this step; once more to stop at once")
+
+    def __exit__(self, *exc):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+def validate(trainer, loaders, log, snapshots, step: int) -> None:
+    """Validation cost; if it is the best so far, save, then the cost on the test split."""
+    _, valid, test = loaders
+    start = time.time()
+    cost = trainer.evaluate(valid)
+    best = min(cost, float(trainer.best_valid_cost))
+    improved = cost < float(trainer.best_valid_cost)
+    log.valid(step, best, cost, time.time() - start)
+    if improved:
+        trainer.best_valid_cost.assign(cost)
+        tqdm.write(f"saved {snapshots.save('best')}")
+        start = time.time()
+        log.test(step, trainer.evaluate(test), time.time() - start)
+    log.plot()
+
+
+def roll_back(trainer: Trainer, snapshots: Snapshots) -> None:
+    """After too many updates that were not finite: back to the last good snapshot, half the learning rate."""
+    count, skipped = int(trainer.roll_backs) + 1, int(trainer.skipped_updates)
+    if snapshots.restore() is None:
+        for variable, value in zip(trainer.state, snapshots.initial, strict=True):
+            variable.assign(value)
+    trainer.roll_backs.assign(count)
+    trainer.skipped_updates.assign(skipped)
+    trainer.skipped_in_a_row.assign(0)
+    tqdm.write(
+        f"{ROLL_BACK_AFTER} updates in a row were not finite: back to step {int(trainer.next_step)}, "
+        f"learning rate times {0.5**count:g} (roll-back {count} of {MAX_ROLL_BACKS})"
+    )
+
+
+def train(hps: HParams, loaders, trainer: Trainer, snapshots: Snapshots, log: RunLog) -> int:
+    """The training loop, up to ``hps.num_steps`` -> exit code: 0 done or stopped, 1 numbers gone bad for good."""
+    first = int(trainer.next_step)
+    saved_at = logged_at = time.time()
+    with StopRequest() as stop, ThreadPoolExecutor(1) as pool, progress_bar(first, hps.num_steps) as bar:
+        step, pending = first, None
+        while step < hps.num_steps and stop.signal is None:
+            batch = pending.result() if pending else trainer.random_batch(loaders[0], step)
+            pending = pool.submit(trainer.random_batch, loaders[0], step + 1)
+            cost = trainer.update(batch, step)
+            bar.update(1)
+            bar.set_postfix_str(f"cost {cost:.4f}", refresh=False)
+            if step % LOG_EVERY == 0 and step > 0:
+                log.train(step, trainer.learning_rate(step), cost, time.time() - logged_at)
+                logged_at = time.time()
+            if int(trainer.skipped_in_a_row) >= ROLL_BACK_AFTER:
+                roll_back(trainer, snapshots)
+                if int(trainer.roll_backs) == MAX_ROLL_BACKS:
+                    tqdm.write(f"{MAX_ROLL_BACKS} roll-backs: the run ends; its snapshots are in {snapshots.root}")
+                    return 1
+                step, pending = int(trainer.next_step), None
+                continue
+            if step % hps.save_every == 0 and step > 0:
+                validate(trainer, loaders, log, snapshots, step)
+            if (step % hps.save_every == 0 and step > 0) or time.time() - saved_at > 60 * hps.save_minutes:
+                snapshots.save("latest")
+                log.plot()
+                saved_at = time.time()
+            step += 1
+    finish(trainer, loaders, log, snapshots, first, stop.signal)
+    return 0
+
+
+def progress_bar(first: int, last: int) -> tqdm:
+    """Steps done, time left and cost; seldom where nobody watches a terminal."""
+    seconds = 0.5 if sys.stderr.isatty() else 20.0
+    return tqdm(total=last, initial=first, unit="step", mininterval=seconds, maxinterval=seconds, dynamic_ncols=True)
+
+
+def finish(trainer, loaders, log, snapshots, first: int, signal_number: int | None) -> None:
+    """Save what there is, and say what to do next."""
+    step = int(trainer.next_step)
+    if step > first:
+        if signal_number is None:
+            validate(trainer, loaders, log, snapshots, step - 1)
+        path = snapshots.save("latest")
+        log.plot()
+        print(f"saved {path}; updates skipped as not finite: {int(trainer.skipped_updates)}")
+    if signal_number is not None:
+        print(f"stopped before step {step}; go on with the same command and --resume_training")
+    print(f"draw with: python sketch_pix2seq_sampling.py --model_dir {snapshots.root}")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The script
+
+
+# What gives the weights their shapes or their meaning: a run cannot go on with another value.
+SHAPING = "conditional enc_model enc_filters dec_model dec_rnn_size z_size num_mixture img_H img_W".split()
+
+
+def resumed_hparams(snapshot_root: Path, text: str) -> HParams:
+    """The snapshot's hyper-parameters with the changes asked for; says what changes, refuses what cannot."""
+    saved = load_hparams(snapshot_root if (snapshot_root / CONFIG_NAME).is_file() else snapshot_root / LATEST_DIR)
+    hps = saved.parse(text)
+    changed = {name: (old, hps.values()[name]) for name, old in saved.values().items() if hps.values()[name] != old}
+    refused = [f"{name} ({old} -> {new})" for name, (old, new) in changed.items() if name in SHAPING]
+    if refused:
+        raise ValueError(f"a run cannot be resumed with other {', '.join(refused)}; begin a new one elsewhere")
+    for name, (old, new) in changed.items():
+        print(f"resuming with {name} = {new} (was {old})")
+    return hps
+
+
+def data_info(hps: HParams, train: DataLoader) -> dict:
+    """What sampling needs to know of the data, for the snapshot."""
+    return {
+        "scale_factor": train.scale_factor,
+        "category_scale_factors": train.category_scale_factors,
+        "max_seq_len": hps.max_seq_len,
+        "line_width": line_width_pixels(train, hps.img_H, hps.img_W),
+    }
+
+
+def parse_args(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
+    parser.add_argument("--log_root", default="outputs/log", help="where curves go")
+    parser.add_argument("--snapshot_root", default="outputs/snapshot", help="where weights go")
+    parser.add_argument("--preset", default="default", choices=PRESETS, help="a set of hyper-parameters")
+    parser.add_argument("--hparams", default="", help='changes: "key=value,list=[a,b]"')
+    parser.add_argument("--init_from", help="a snapshot directory whose weights to begin with (fine-tuning)")
+    add_switch(parser, "resume_training", "go on from the newest snapshot in --snapshot_root")
+    add_switch(parser, "overwrite", "move a run found in --snapshot_root aside and begin anew")
+    args = parser.parse_args(argv)
+    if args.resume_training and (args.overwrite or args.init_from or args.preset != "default"):
+        parser.error("--resume_training goes on as the run began: without --overwrite, --init_from and --preset")
+    return args
+
+
+def choose_hparams(args) -> HParams:
+    """The hyper-parameters that a command line asks for."""
+    if args.resume_training:
+        return resumed_hparams(Path(args.snapshot_root), args.hparams)
+    if args.init_from:
+        ours = PRESETS[args.preset]().values()
+        theirs = {name: load_hparams(args.init_from).values()[name] for name in SHAPING}
+        return HParams(**{**ours, **theirs}).parse(args.hparams)
+    return PRESETS[args.preset]().parse(args.hparams)
+
+
+def main(argv=None) -> int:
+    """Train as the command line says -> exit code."""
+    args = parse_args(argv)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
+    snapshot_root, log_root = Path(args.snapshot_root), Path(args.log_root)
+    hps = choose_hparams(args)
+    *loaders, hps = load_dataset(args.data_dir, hps)
+    train_set = loaders[0]
+    with claim_root(snapshot_root, log_root, args.resume_training, args.overwrite):
+        trainer = Trainer(hps)
+        if args.init_from:
+            load_snapshot(trainer.model, args.init_from)
+        snapshots = Snapshots(trainer, snapshot_root, data_info(hps, train_set))
+        if args.resume_training:
+            print(f"resuming from {snapshots.restore()}")
+        counts = ", ".join(
+            f"{len(loader)} {name}" for loader, name in zip(loaders, ("train", "valid", "test"), strict=True)
+        )
+        print(f"{counts} drawings ({train_set.skipped} too long, skipped), up to {hps.max_seq_len} points")
+        size = sum(int(np.prod(v.shape)) for v in trainer.variables)
+        steps = f"steps {int(trainer.next_step)} to {hps.num_steps}"
+        print(f"{hps.dec_model} decoder, {size:,} weights, seed {hps.seed}, {steps}")
+        return train(hps, loaders, trainer, snapshots, RunLog(log_root, int(trainer.next_step)))
+
+
+if __name__ == "__main__":
+    run_script(main)
