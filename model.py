@@ -317,6 +317,7 @@ class PaperCNN:
             for k, (inputs, filters) in enumerate(sizes, 1)
         }
         self.output_size = -(-hps.img_H // 8) * -(-hps.img_W // 8) * CNN_FILTERS[-1]
+        self.head_stddev = 0.001
 
     def __call__(self, images):
         x = tf.nn.conv2d(images, HIGH_PASS, 1, "SAME")  # [N, H, W, 1]
@@ -327,13 +328,14 @@ class PaperCNN:
 
 
 class DeepCNN:
-    """Not the paper's: 3x3 convolutions on ink 0..1, each normalised over its image, halved by max-pooling."""
+    """Not the paper's: ink 0..1, 3x3 convolutions (5x5 at first), each normalised over its image and halved."""
 
     def __init__(self, hps, draw):
         self.weights, inputs = {}, 1
         for k, filters in enumerate(hps.enc_filters, 1):
+            size = 5 if k == 1 else 3
             self.weights |= {
-                f"ENC_CNN/deep{k}/DW": draw.normal([3, 3, inputs, filters], math.sqrt(2.0 / (9 * inputs))),
+                f"ENC_CNN/deep{k}/DW": draw.normal([size, size, inputs, filters], math.sqrt(2.0 / (size**2 * inputs))),
                 f"ENC_CNN/deep{k}/gamma": tf.Variable(tf.ones([filters])),
                 f"ENC_CNN/deep{k}/beta": tf.Variable(tf.zeros([filters])),
             }
@@ -341,16 +343,18 @@ class DeepCNN:
         self.levels = len(hps.enc_filters)
         shrink = 2**self.levels
         self.output_size = -(-hps.img_H // shrink) * -(-hps.img_W // shrink) * inputs
+        self.head_stddev = self.output_size**-0.5  # z tells drawings apart from the first step on
 
     def __call__(self, images):
         x = 1.0 - images / 255.0  # [N, H, W, 1]
         for k in range(1, self.levels + 1):
             weight, gamma, beta = (self.weights[f"ENC_CNN/deep{k}/{name}"] for name in ("DW", "gamma", "beta"))
-            x = tf.nn.conv2d(x, weight, 1, "SAME")
+            # the first level strides instead of pooling: most of the time would go into its large maps
+            x = tf.nn.conv2d(x, weight, 2 if k == 1 else 1, "SAME")
             mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
             scale = gamma * tf.math.rsqrt(variance + 1e-3)
             x = tf.nn.relu(x * scale + (beta - mean * scale))
-            x = tf.nn.max_pool2d(x, 2, 2, "SAME")  # [N, H / 2^k, W / 2^k, filters]
+            x = x if k == 1 else tf.nn.max_pool2d(x, 2, 2, "SAME")  # [N, H / 2^k, W / 2^k, filters]
         return tf.reshape(x, [-1, self.output_size])
 
 
@@ -375,13 +379,12 @@ class Model(tf.Module):
         if hps.conditional:
             self.encoder = ENCODERS[hps.enc_model](hps, draw)
             weights |= self.encoder.weights
-            heads = {
-                "mu": (self.encoder.output_size, z_size, 0.0),
-                "sigma": (self.encoder.output_size, z_size, hps.presig_bias),
-            }
-            for name, (inputs, outputs, bias) in heads.items():
-                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_w"] = draw.normal([inputs, outputs], 0.001)
-                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_b"] = tf.Variable(tf.fill([outputs], bias))
+            inputs = self.encoder.output_size
+            for name, bias in (("mu", 0.0), ("sigma", hps.presig_bias)):
+                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_w"] = draw.normal(
+                    [inputs, z_size], self.encoder.head_stddev
+                )
+                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_b"] = tf.Variable(tf.fill([z_size], bias))
             weights["linear/super_linear_w"] = draw.normal([z_size, self.state_size], 0.001)
             weights["linear/super_linear_b"] = tf.Variable(tf.zeros([self.state_size]))
         outputs = 3 + 6 * hps.num_mixture
