@@ -43,9 +43,10 @@ class HParams:
     presig_bias: float = 0.0  # initial presig: sigma of z starts at exp(presig_bias / 2)
     dec_rnn_size: int = 512  # units of the decoder
     dec_model: str = "hyper"  # lstm, layer_norm or hyper
+    pen_position: bool = False  # the decoder also sees where its pen is, from the start (not the paper's)
     z_size: int = 128  # numbers in the latent code
     batch_size: int = 100  # drawings a step; 50 to 200 work
-    batch_by_length: bool = True  # batches of like length, cut to the longest; False: the original's padding
+    skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
     grad_clip: float = 1.0  # gradients are clipped to +- this, number by number
     num_mixture: int = 20  # Gaussians in the mixture
     learning_rate: float = 0.001  # at the first step; 0.0005 to 0.002 work
@@ -118,8 +119,7 @@ class HParams:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError("a model_config.json holds one object of hyper-parameters")
-        if "batch_by_length" not in values:  # the original's: what it did not have stays as it worked there
-            values |= {"batch_by_length": False}
+        values.setdefault("skip_padding", False)  # the original's had no such choice
         for name in ("is_training", "data_info"):  # the original's own; ours, read by load_data_info
             values.pop(name, None)
         data_set = values.pop("data_set", None)
@@ -374,7 +374,8 @@ class Model(tf.Module):
         draw = _Weights(hps.seed)
         z_size = hps.z_size if hps.conditional else 0
         weights = {}
-        self.cell = CELLS[hps.dec_model](5 + z_size, hps.dec_rnn_size, hps.seed)
+        inputs = 5 + 2 * hps.pen_position + z_size
+        self.cell = CELLS[hps.dec_model](inputs, hps.dec_rnn_size, hps.seed)
         self.state_size = sum(self.cell.state_sizes)
         if hps.conditional:
             self.encoder = ENCODERS[hps.enc_model](hps, draw)
@@ -387,9 +388,9 @@ class Model(tf.Module):
                 weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_b"] = tf.Variable(tf.fill([z_size], bias))
             weights["linear/super_linear_w"] = draw.normal([z_size, self.state_size], 0.001)
             weights["linear/super_linear_b"] = tf.Variable(tf.zeros([self.state_size]))
-        outputs = 3 + 6 * hps.num_mixture
-        weights["RNN/output_w"] = draw.glorot([hps.dec_rnn_size, outputs])
-        weights["RNN/output_b"] = draw.glorot([outputs])
+        self.output_size = 3 + 6 * hps.num_mixture
+        weights["RNN/output_w"] = draw.glorot([hps.dec_rnn_size, self.output_size])
+        weights["RNN/output_b"] = draw.glorot([self.output_size])
         weights |= {f"RNN/{self.cell.NAME}/{name}": weight for name, weight in self.cell.weights.items()}
         self.weights = weights
 
@@ -418,12 +419,36 @@ class Model(tf.Module):
         ``training`` the dropouts that the hyper-parameters ask for, drawn from ``seed`` (two integers).
         Returns (MixtureParams of ``[N*T, .]``, final state ``[N, state_size]``).
         """
-        hps = self.hps
         strokes = tf.convert_to_tensor(strokes, tf.float32)
         rows, steps = tf.unstack(tf.shape(strokes)[:2])
         if initial_state is None:
             initial_state = self.initial_state(z, rows)
-        seeds = [None] * 3
+        output, final_state = self._unroll(strokes, z, initial_state, training, seed, None)  # [T*N, 3 + 6M]
+        output = tf.transpose(tf.reshape(output, [steps, rows, self.output_size]), [1, 0, 2])  # [N, T, 3 + 6M]
+        return mixture_params(tf.reshape(output, [-1, self.output_size])), final_state
+
+    def decode_packed(self, strokes, z, lengths, training: bool = False, seed=None):
+        """``decode`` without the padding: drawings ``[N, T + 1, 5]`` of ``lengths`` ``[N]`` < T points.
+
+        No step is computed after that which should end a drawing. Returns (MixtureParams of ``[P, .]``, their
+        targets ``[P, 5]``), P = sum(lengths + 1), in an order of their own.
+        """
+        order = tf.argsort(lengths, direction="DESCENDING")  # so that at each step the first rows go on
+        strokes = tf.gather(strokes, order)
+        z = tf.gather(z, order) if self.hps.conditional else None
+        goes_on = tf.range(tf.shape(strokes)[1] - 1)[:, None] <= tf.gather(lengths, order)[None]  # [T, N]
+        counts = tf.reduce_sum(tf.cast(goes_on, tf.int32), axis=1)  # [T]
+        initial_state = self.initial_state(z, tf.shape(strokes)[0])
+        output, _ = self._unroll(strokes[:, :-1], z, initial_state, training, seed, counts)  # [P, 3 + 6M]
+        target = tf.boolean_mask(tf.transpose(strokes[:, 1:], [1, 0, 2]), goes_on)  # [P, 5]
+        return mixture_params(output), target
+
+    def _unroll(self, strokes, z, initial_state, training, seed, counts):
+        """Rows ``[N, T, 5]`` through the cell and the dense layer -> ``[P, 3 + 6M]`` in the order of ``unroll``."""
+        hps, seeds = self.hps, [None] * 3
+        rows, steps = tf.unstack(tf.shape(strokes)[:2])
+        if hps.pen_position:
+            strokes = tf.concat([strokes, tf.cumsum(strokes[:, :, :2], axis=1)], axis=2)  # [N, T, 7]
         if training:
             seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32) if seed is None else seed
             seeds = tf.unstack(tf.random.split(seed, 3))
@@ -435,12 +460,10 @@ class Model(tf.Module):
             x *= dropout_mask(tf.shape(x), hps.input_dropout_prob, seeds[0])
         if training and hps.use_recurrent_dropout:
             masks = dropout_mask([steps, rows, hps.dec_rnn_size], hps.recurrent_dropout_prob, seeds[1])
-        h, final_state = unroll(self.cell, x, initial_state, context, masks)  # [T, N, U], [N, state_size]
+        h, final_state = unroll(self.cell, x, initial_state, context, masks, counts)  # [P, U], [N, state_size]
         if training and hps.use_output_dropout:
             h *= dropout_mask(tf.shape(h), hps.output_dropout_prob, seeds[2])
-        output = self._output(tf.reshape(h, [-1, hps.dec_rnn_size]))  # [T*N, 3 + 6M]
-        output = tf.transpose(tf.reshape(output, [steps, rows, output.shape[1]]), [1, 0, 2])  # [N, T, 3 + 6M]
-        return mixture_params(tf.reshape(output, [-1, output.shape[2]])), final_state
+        return self._output(h), final_state
 
     def _output(self, h):
         return tf.matmul(h, self.weights["RNN/output_w"]) + self.weights["RNN/output_b"]
@@ -457,25 +480,23 @@ class Model(tf.Module):
         product = affine(products)
         temperature = temperature[:, None]
 
-        def body(t, x, state, ended, strokes, outputs):
-            h, state = self.cell.step(x, state, product, params)
+        def body(t, x, position, state, ended, strokes, outputs):
+            position += x[:, :2]
+            seen = tf.concat([x, position], axis=1) if self.hps.pen_position else x
+            h, state = self.cell.step(seen, state, product, params)
             output = self._output(h)
-            step_seed = tf.random.fold_in(seed, t)
-            x = draw_point(mixture_params(output), temperature, greedy, step_seed)
-            return t + 1, x, state, ended | (x[:, 4] > 0), strokes.write(t, x), outputs.write(t, output)
+            x = draw_point(mixture_params(output), temperature, greedy, tf.random.fold_in(seed, t))
+            return t + 1, x, position, state, ended | (x[:, 4] > 0), strokes.write(t, x), outputs.write(t, output)
 
-        def goes_on(t, x, state, ended, *_):
+        def goes_on(t, x, position, state, ended, *_):
             return (t < steps) & (run_on | ~tf.reduce_all(ended))
 
         state = tuple(tf.split(initial_state, self.cell.state_sizes, axis=1))
         ended = tf.zeros([tf.shape(first)[0]], tf.bool)
-        arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, size]) for size in (5, self._output_size)]
-        t, _, _, _, strokes, outputs = tf.while_loop(goes_on, body, (0, first, state, ended, *arrays))
+        arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, size]) for size in (5, self.output_size)]
+        start = (0, first, tf.zeros_like(first[:, :2]), state, ended, *arrays)
+        t, _, _, _, _, strokes, outputs = tf.while_loop(goes_on, body, start)
         return strokes.stack()[:t], outputs.stack()[:t]
-
-    @property
-    def _output_size(self):
-        return 3 + 6 * self.hps.num_mixture
 
 
 def draw_point(params: MixtureParams, temperature: tf.Tensor, greedy: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

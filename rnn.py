@@ -269,13 +269,17 @@ def affine(products):
     return product
 
 
-def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, masks=None):
+def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, masks=None, counts=None):
     """Run a cell over time.
 
     inputs ``[T, N, I]`` (time first), initial_state ``[N, sum(cell.state_sizes)]``, context ``[N, C]``: an
-    input that is the same at every step; masks ``[T, N, U]``: recurrent dropout.
-    Returns outputs ``[T, N, U]`` and the final state, of the initial state's shape.
+    input that is the same at every step; masks ``[T, N, U]``: recurrent dropout; counts ``[T]``: how many rows
+    are still needed at each step, the first ones, never more than at the step before (all, if not given).
+    Returns outputs ``[P, U]``, one for each step and needed row, those of a step together (P = T * N if all are
+    needed), and each row's state after its last step, of the initial state's shape.
     """
+    steps, rows = tf.unstack(tf.shape(inputs)[:2])
+    counts = tf.fill([steps], rows) if counts is None else counts
     products, params = cell.prepare(context)
     names, param_names = list(products), list(params)
     with_offset = [name for name in names if products[name][1] is not None]
@@ -285,22 +289,18 @@ def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, mask
         + [products[name][1] for name in with_offset]
         + [params[name] for name in param_names]
     )
-    counts = [len(cell.state_sizes), len(names), len(with_offset), len(param_names)]
-    steps = tf.shape(inputs)[0]
-
-    def mask_at(t):
-        return None if masks is None else masks[t]
+    sizes = [len(cell.state_sizes), len(names), len(with_offset), len(param_names)]
 
     @tf.custom_gradient
     def run(inputs, *flat):
-        state, matrices, offsets, values = _split_list(flat, counts)
+        state, matrices, offsets, values = _split_list(flat, sizes)
         offsets = dict(zip(with_offset, offsets, strict=True))
         weights = {name: (matrix, offsets.get(name)) for name, matrix in zip(names, matrices, strict=True)}
-        values = dict(zip(param_names, values, strict=True))
-        outputs, final_state, history = _forward(cell, inputs, state, weights, values, mask_at, steps)
+        loop = _Loop(cell, inputs, masks, counts, weights, dict(zip(param_names, values, strict=True)))
+        outputs, final_state, history = loop.forward(state)
 
         def backward(d_outputs, *d_state):
-            return _backward(cell, inputs, weights, values, mask_at, steps, history, d_outputs, list(d_state))
+            return loop.backward(history, d_outputs, list(d_state))
 
         return (outputs, *final_state), backward
 
@@ -308,43 +308,121 @@ def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, mask
     return outputs, tf.concat(state, axis=1)
 
 
-def _split_list(items, counts):
+def _split_list(items, sizes):
     parts, start = [], 0
-    for count in counts:
-        parts.append(list(items[start : start + count]))
-        start += count
+    for size in sizes:
+        parts.append(list(items[start : start + size]))
+        start += size
     return parts
 
 
-def _array(steps):
-    # clear_after_read is off because the backward loop reads what the forward loop wrote
-    return tf.TensorArray(tf.float32, steps, clear_after_read=False)
+def _first_rows(offset, n):
+    """Of an offset that differs from row to row, those still needed."""
+    return offset[:n] if offset is not None and offset.shape.rank == 2 else offset
 
 
-def _forward(cell, inputs, state, weights, params, mask_at, steps):
-    """The loop over time; ``history`` is what the backward pass reads: states, products' operands and results."""
-    product = affine(weights)
+class _Loop:
+    """The loop over time and the loop back, of one ``unroll``."""
 
-    def body(t, state, outputs, states, operands, results):
-        made = {}
+    def __init__(self, cell, inputs, masks, counts, weights, params):
+        self.cell, self.inputs, self.masks, self.counts = cell, inputs, masks, counts
+        self.weights, self.params = weights, params
+        self.steps = tf.shape(counts)[0]
 
-        def recorded_product(name, a):
-            made[name] = (a, product(name, a))
-            return made[name][1]
+    def _array(self, columns):
+        # Not cleared because the loop back reads what the loop wrote; elements differ in their number of rows.
+        shape = [None, columns]
+        return tf.TensorArray(tf.float32, self.steps, clear_after_read=False, infer_shape=False, element_shape=shape)
 
-        states = [array.write(t, part) for array, part in zip(states, state, strict=True)]
-        output, state = cell.step(inputs[t], tuple(state), recorded_product, params, mask_at(t))
-        operands = {name: operands[name].write(t, made[name][0]) for name in made}
-        results = {name: results[name].write(t, made[name][1]) for name in made}
-        return t + 1, list(state), outputs.write(t, output), states, operands, results
+    def _arrays(self):
+        """(states, products' operands, products' results) of every step, for the way back."""
+        states = [self._array(size) for size in self.cell.state_sizes]
+        operands = {name: self._array(matrix.shape[0]) for name, (matrix, _) in self.weights.items()}
+        results = {name: self._array(matrix.shape[1]) for name, (matrix, _) in self.weights.items()}
+        return states, operands, results
 
-    arrays = [_array(steps) for _ in state]
-    named = [{name: _array(steps) for name in weights} for _ in range(2)]
-    start = (tf.constant(0), list(state), _array(steps), arrays, *named)
-    _, state, outputs, *history = tf.while_loop(lambda t, *_: t < steps, body, start)
-    output = outputs.stack()
-    output.set_shape([None, None, cell.num_units])
-    return output, state, history
+    def _at(self, t):
+        n = self.counts[t]
+        return n, self.inputs[t, :n], None if self.masks is None else self.masks[t, :n]
+
+    def forward(self, state):
+        """Outputs, final state, and what ``backward`` reads."""
+
+        def body(t, state, outputs, states, operands, results):
+            n, x, mask = self._at(t)
+            product = affine({name: (matrix, _first_rows(b, n)) for name, (matrix, b) in self.weights.items()})
+            made = {}
+
+            def recorded_product(name, a):
+                made[name] = (a, product(name, a))
+                return made[name][1]
+
+            running = tuple(part[:n] for part in state)
+            output, new_state = self.cell.step(x, running, recorded_product, self.params, mask)
+            states = [array.write(t, part) for array, part in zip(states, running, strict=True)]
+            operands = {name: operands[name].write(t, made[name][0]) for name in made}
+            results = {name: results[name].write(t, made[name][1]) for name in made}
+            return t + 1, _replace_first(state, new_state, n), outputs.write(t, output), states, operands, results
+
+        start = (tf.constant(0), list(state), self._array(self.cell.num_units), *self._arrays())
+        _, state, outputs, *history = tf.while_loop(lambda t, *_: t < self.steps, body, start)
+        return outputs.concat(), state, history
+
+    def backward(self, history, d_outputs, d_state):
+        """Gradients of (inputs, state, matrices, offsets, params), stepping back through time."""
+        states, operands, results = history
+        names = list(self.weights)
+        starts = tf.cumsum(self.counts, exclusive=True)
+
+        def body(t, d_state, d_params, d_inputs, d_results):
+            n, x, mask = self._at(t)
+            state = [array.read(t) for array in states]
+            kept = {name: results[name].read(t) for name in names}
+            for part, size in zip(state, self.cell.state_sizes, strict=True):
+                part.set_shape([None, size])
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                sources = [x, *state, *kept.values(), *self.params.values()]
+                tape.watch(sources)
+                product = _replayed_product(self.weights, kept)
+                output, new_state = self.cell.step(x, tuple(state), product, self.params, mask)
+            d_new_state = [part[:n] for part in d_state]
+            d_output = d_outputs[starts[t] : starts[t] + n]
+            gradients = tape.gradient(
+                [output, *new_state], sources, [d_output, *d_new_state], unconnected_gradients="zero"
+            )
+            (d_x,), d_old_state, d_kept, d_new = _split_list(gradients, [1, len(state), len(names), len(self.params)])
+            d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_kept, strict=True)}
+            d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]
+            return t - 1, _replace_first(d_state, d_old_state, n), d_params, d_inputs.write(t, d_x), d_results
+
+        zeros = [tf.zeros_like(value) for value in self.params.values()]
+        start = (self.steps - 1, d_state, zeros, self._array(self.inputs.shape[2]), self._arrays()[2])
+        _, d_state, d_params, d_inputs, d_results = tf.while_loop(lambda t, *_: t >= 0, body, start)
+        index = self._places()
+        d_inputs = tf.scatter_nd(index, d_inputs.concat(), tf.shape(self.inputs))
+        d_matrices, d_offsets = [], []
+        for name, (_, offset) in self.weights.items():
+            d_result = d_results[name].concat()  # [P, columns]
+            d_matrices.append(tf.matmul(operands[name].concat(), d_result, transpose_a=True))
+            if offset is not None and offset.shape.rank == 1:
+                d_offsets.append(tf.reduce_sum(d_result, axis=0))
+            elif offset is not None:
+                d_offsets.append(tf.math.unsorted_segment_sum(d_result, index[:, 1], tf.shape(offset)[0]))
+        return (d_inputs, *d_state, *d_matrices, *d_offsets, *d_params)
+
+    def _places(self):
+        """(step, row) of each needed row, ``[P, 2]``, in the order of the outputs."""
+        rows = tf.range(tf.shape(self.inputs)[1])
+        return tf.cast(tf.where(rows[None, :] < self.counts[:, None]), tf.int32)
+
+
+def _replace_first(parts, first_parts, n):
+    """Tensors whose first ``n`` rows are replaced."""
+    replaced = []
+    for first, part in zip(first_parts, parts, strict=True):
+        replaced.append(tf.concat([first, part[n:]], axis=0))
+        replaced[-1].set_shape(part.shape)
+    return replaced
 
 
 def _replayed_product(weights, results):
@@ -358,39 +436,3 @@ def _replayed_product(weights, results):
         return replay(a, results[name])
 
     return product
-
-
-def _backward(cell, inputs, weights, params, mask_at, steps, history, d_outputs, d_state):
-    """Gradients of (inputs, state, matrices, offsets, params), stepping back through time."""
-    states, operands, results = history
-    names, param_names = list(weights), list(params)
-
-    def body(t, d_state, d_params, d_inputs, d_results):
-        x = inputs[t]
-        state = [array.read(t) for array in states]
-        kept = {name: results[name].read(t) for name in names}
-        for part, size in zip(state, cell.state_sizes, strict=True):
-            part.set_shape([None, size])
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            sources = [x, *state, *kept.values(), *params.values()]
-            tape.watch(sources)
-            output, new_state = cell.step(x, tuple(state), _replayed_product(weights, kept), params, mask_at(t))
-        gradients = tape.gradient([output, *new_state], sources, [d_outputs[t], *d_state], unconnected_gradients="zero")
-        (d_x,), d_state, d_kept, d_new = _split_list(gradients, [1, len(state), len(names), len(param_names)])
-        d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_kept, strict=True)}
-        d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]
-        return t - 1, d_state, d_params, d_inputs.write(t, d_x), d_results
-
-    zeros = [tf.zeros_like(value) for value in params.values()]
-    start = (steps - 1, d_state, zeros, _array(steps), {name: _array(steps) for name in names})
-    _, d_state, d_params, d_inputs, d_results = tf.while_loop(lambda t, *_: t >= 0, body, start)
-    d_matrices, d_offsets = [], []
-    for name, (matrix, offset) in weights.items():
-        d_result = d_results[name].stack()
-        if offset is not None:
-            axes = [0] if offset.shape.rank == 2 else [0, 1]
-            d_offsets.append(tf.reduce_sum(d_result, axis=axes))
-        rows, columns = matrix.shape
-        a = tf.reshape(operands[name].stack(), [-1, rows])
-        d_matrices.append(tf.matmul(a, tf.reshape(d_result, [-1, columns]), transpose_a=True))
-    return (d_inputs.stack(), *d_state, *d_matrices, *d_offsets, *d_params)

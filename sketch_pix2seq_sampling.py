@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from model import Model, find_snapshot, load_hparams, load_snapshot, sample_batch
-from render_svg2bitmap import draw_strokes, rasterize
+from render_svg2bitmap import contact_sheet, draw_strokes, rasterize
 from utils import (
     DataLoader,
     add_switch,
@@ -137,6 +137,19 @@ def write_gallery(path: Path, images: np.ndarray, truths, grids, captions: list[
     page.save(path)
 
 
+def sample_unconditional(model: Model, sampling_dir: Path, num: int, seq_len: int, seed: int) -> None:
+    """What a decoder alone likes to draw: a row for each of ``num`` drawings, a column for each temperature."""
+    temperatures = np.tile(TEMPERATURES, num)
+    drawn = sample_batch(model, num=len(temperatures), seq_len=seq_len, temperature=temperatures, seed=seed)
+    drawings = [to_normal_strokes(strokes) for strokes in drawn]
+    sampling_dir.mkdir(parents=True, exist_ok=True)
+    draw_strokes(make_grid(drawings, len(TEMPERATURES)), sampling_dir / "sample_pred_uncond.svg")
+    title = f"unconditional, temperature {TEMPERATURES[0]} to {TEMPERATURES[-1]}"
+    contact_sheet(
+        [rasterize(drawing, 128, 128) for drawing in drawings], sampling_dir / "gallery.png", len(TEMPERATURES), title
+    )
+
+
 def parse_args(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
@@ -158,12 +171,16 @@ def main(argv=None) -> int:
         raise ValueError(f"--num_drawings {args.num_drawings}: wanted 1 or more")
     model, step = load_model(args.model_dir)
     print(f"weights of step {step} from {args.model_dir}")
+    sampling_dir = Path(args.sampling_dir)
+    if not model.hps.conditional:
+        sample_unconditional(model, sampling_dir, args.num_drawings, model.hps.max_seq_len, args.seed)
+        print(f"{args.num_drawings} drawings in {sampling_dir}; look at {sampling_dir / 'gallery.png'}")
+        return 0
     *loaders, hps = load_dataset(args.data_dir, model.hps)
     loader = dict(zip(("train", "valid", "test"), loaders, strict=True))[args.split]
     places = choose_drawings(loader, hps, args.category, args.index, args.num_drawings, args.seed)
     grids = sample_drawings(model, loader, places, args.noise, args.seed)
     truths = [loader.strokes(place) for place in places]
-    sampling_dir = Path(args.sampling_dir)
     for place, truth, grid in zip(places, truths, grids, strict=True):
         write_drawings(sampling_dir, place, truth, grid)
     captions = [category_name(hps.data_set[loader.labels[place]]) for place in places]

@@ -89,22 +89,26 @@ class Trainer:
         """The batch of a step, the same in every run of the same seed."""
         return loader.random_batch(np.random.default_rng([self.hps.seed, int(self.roll_backs), step]))
 
-    def _cost(self, strokes, images, seed, training):
-        """Mean over N * max_seq_len of L_s (1 - p3) + L_p, for strokes ``[N, T + 1, 5]``, T perhaps shorter."""
+    def _cost(self, strokes, images, lengths, seed, training):
+        """Sum of L_s (1 - p3) + L_p over N * max_seq_len, for strokes ``[N, T + 1, 5]`` of ``lengths`` points."""
         seeds = tf.unstack(tf.random.split(seed, 2))
         z = None
         if self.hps.conditional:
             mean, presig = self.model.encode(images)
             z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])
-        params, _ = self.model.decode(strokes[:, :-1], z, training=training, seed=seeds[1])
-        target = strokes[:, 1:]
-        padded_share = tf.cast(tf.shape(target)[1], tf.float32) / self.hps.max_seq_len
-        return reconstruction_loss(params, target, mask_padding=False) * padded_share
+        if self.hps.skip_padding:
+            params, target = self.model.decode_packed(strokes, z, lengths, training, seeds[1])
+        else:
+            params, _ = self.model.decode(strokes[:, :-1], z, training=training, seed=seeds[1])
+            target = strokes[:, 1:]
+        loss = reconstruction_loss(params, target, mask_padding=False)  # mean over the steps computed
+        steps, drawings = (tf.cast(tf.size(x), tf.float32) for x in (params.corr[:, 0], lengths))
+        return loss * steps / (drawings * self.hps.max_seq_len)
 
     @tf.function(reduce_retracing=True)
-    def _update(self, strokes, images, seed, learning_rate):
+    def _update(self, strokes, images, lengths, seed, learning_rate):
         with tf.GradientTape() as tape:
-            cost = self._cost(strokes, images, seed, training=True)
+            cost = self._cost(strokes, images, lengths, seed, training=True)
         gradients = tape.gradient(cost, self.variables)
         finite = [tf.math.is_finite(cost), *(tf.reduce_all(tf.math.is_finite(g)) for g in gradients)]
         finite = tf.reduce_all(tf.stack(finite))
@@ -125,11 +129,11 @@ class Trainer:
         """One optimiser step -> its cost. A cost or gradient that is not finite changes no weight."""
         seed = random_seed(self.hps.seed, int(self.roll_backs), step)
         rate = tf.constant(self.learning_rate(step), tf.float32)
-        return float(self._update(tf.constant(batch.strokes), tf.constant(batch.images), seed, rate))
+        return float(self._update(*as_tensors(batch), seed, rate))
 
     @tf.function(reduce_retracing=True)
-    def _evaluate(self, strokes, images, seed):
-        return self._cost(strokes, images, seed, training=False)
+    def _evaluate(self, strokes, images, lengths, seed):
+        return self._cost(strokes, images, lengths, seed, training=False)
 
     def evaluate(self, loader: DataLoader) -> float:
         """The cost over a whole split, every drawing weighing the same; z with noise (kept), always the same."""
@@ -137,9 +141,13 @@ class Trainer:
         for i in range(loader.num_batches):
             batch = loader.get_batch(i)
             seed = random_seed(self.hps.seed, i)
-            cost = self._evaluate(tf.constant(batch.strokes), tf.constant(batch.images), seed)
-            total += float(cost) * len(batch.lengths)
+            total += float(self._evaluate(*as_tensors(batch), seed)) * len(batch.lengths)
         return total / len(loader)
+
+
+def as_tensors(batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """A batch's strokes, images and lengths."""
+    return tf.constant(batch.strokes), tf.constant(batch.images), tf.constant(batch.lengths, tf.int32)
 
 
 def random_seed(*numbers: int) -> tf.Tensor:
@@ -454,7 +462,7 @@ def finish(trainer, loaders, log, snapshots, first: int, signal_number: int | No
 
 
 # What gives the weights their shapes or their meaning: a run cannot go on with another value.
-SHAPING = "conditional enc_model enc_filters dec_model dec_rnn_size z_size num_mixture img_H img_W".split()
+SHAPING = "conditional enc_model enc_filters dec_model dec_rnn_size pen_position z_size num_mixture img_H img_W".split()
 
 
 def resumed_hparams(snapshot_root: Path, text: str) -> HParams:

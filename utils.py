@@ -9,17 +9,21 @@ Formats
 import argparse
 import hashlib
 import io
+import math
 import pickle
+import re
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 SPLITS = ("train", "valid", "test")
 OFFSET_LIMIT = 1000.0  # a larger offset is a fault of the recording; kept from the original
-MAX_SPLIT_BYTES = 1 << 30  # of one split, unpacked; QuickDraw's largest holds about 60 MB
+MAX_SPLIT_BYTES = 1 << 28  # of one split, unpacked; QuickDraw's largest holds about 60 MB
+MAX_DRAWINGS = 400_000  # in one split; QuickDraw's largest category has 340,000 in all
+MAX_OPCODES = 32 * MAX_DRAWINGS  # NumPy writes 29 a drawing; the limit takes some seconds to reach
 
 # How a drawing becomes a bitmap (spec of the original): bitmap files carry these, so stale ones are found.
 DRAWING_SETTINGS = {"factor": 0.2, "padding": 10.0, "line_width": 1.0, "miter_limit": 4.0}
@@ -133,16 +137,18 @@ def slerp(p0: np.ndarray, p1: np.ndarray, t: float) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------
 # Reading strangers' files: an .npz of drawings holds pickled arrays, and a pickle can run anything.
 # This reader knows the handful of opcodes and names that arrays need, and gives each name a harmless
-# stand-in; all else is refused before it is looked up.
+# stand-in; all else is refused before it is looked up. A pickle may also use one part many times, so a small
+# file can ask for any amount of memory or time: what is built from the parts is bounded, too.
 
 
 class _PickledDtype:
     """Stand-in for ``numpy.dtype``: a plain number type, or ``object``."""
 
     def __init__(self, code):
+        # Not for np.dtype to judge: it takes lists of lists, and spells them out in its errors.
+        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?([biuf][1248]|O[48]?)", code):
+            raise pickle.UnpicklingError(f"an array of type {str(code)[:20] if isinstance(code, str) else type(code)}")
         self.dtype = np.dtype(code)
-        if self.dtype.kind not in "biufO":
-            raise pickle.UnpicklingError(f"an array of type {code!r} is no drawing")
 
     def set_state(self, state):
         byte_order = state[1]
@@ -150,24 +156,29 @@ class _PickledDtype:
 
 
 class _PickledArray:
-    """Stand-in for an ``ndarray`` under construction; ``array`` is set by the pickle's BUILD."""
+    """Stand-in for an ``ndarray``; made one by ``to_array`` once the pickle has been read."""
 
-    array = None
+    state = None
 
     def set_state(self, state):
-        _, shape, dtype, is_fortran, data = state
-        count = int(np.prod([int(n) for n in shape], dtype=object))
-        if dtype.dtype.hasobject:
-            if not isinstance(data, list) or len(data) != count:
-                raise pickle.UnpicklingError("an object array whose items do not fill its shape")
-            self.array = np.empty(count, object)
-            self.array[:] = data
-            self.array = self.array.reshape(shape)
-            return
+        self.state = state
+
+    def to_array(self, with_members: bool = False) -> np.ndarray:
+        """The array; one of objects only if ``with_members``."""
+        _, shape, stand_in, is_fortran, data = self.state
+        dtype = stand_in.dtype
+        if len(shape) > 3 or not all(isinstance(n, int) and 0 <= n <= MAX_SPLIT_BYTES for n in shape):
+            raise pickle.UnpicklingError("an array of a shape that no drawing has")
+        if dtype.hasobject and not (with_members and isinstance(data, list)):
+            raise pickle.UnpicklingError("an array of objects inside an array")
+        if len(data) != math.prod(shape) * (1 if dtype.hasobject else dtype.itemsize):
+            raise pickle.UnpicklingError("an array whose content does not fill its shape")
+        if dtype.hasobject:
+            array = np.empty(len(data), object)
+            array[:] = data
+            return array.reshape(shape)
         raw = data.encode("latin1") if isinstance(data, str) else data
-        if len(raw) != count * dtype.dtype.itemsize:
-            raise pickle.UnpicklingError("an array whose bytes do not fill its shape")
-        self.array = np.frombuffer(raw, dtype.dtype).reshape(shape, order="F" if is_fortran else "C")
+        return np.frombuffer(raw, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 _NDARRAY = object()
@@ -186,7 +197,7 @@ def _make_dtype(code, align=False, copy=True):
 def _make_bytes(text, encoding="latin1"):
     if encoding != "latin1" or not isinstance(text, str):
         raise pickle.UnpicklingError("bytes in an unknown encoding")
-    return text.encode("latin1")
+    return text  # as Python 2's bytes come, too; encoded when the array is made
 
 
 _ALLOWED_NAMES = {
@@ -198,12 +209,12 @@ _ALLOWED_NAMES = {
 }
 _ALLOWED_CALLS = (_make_array, _make_dtype, _make_bytes)
 _ALLOWED_OPCODES = """
-    PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
+    PROTO MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
     FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE
     SHORT_BINUNICODE BINUNICODE8 TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 LIST EMPTY_LIST APPEND APPENDS
-    PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
+    PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL
 """.split()
-_OPCODE_NAMES = {value[0]: name for name, value in vars(pickle).items() if name.isupper() and type(value) is bytes}
+_OPCODE_NAMES = {value: name for name, value in vars(pickle).items() if name.isupper() and type(value) is bytes}
 
 
 class _ArrayUnpickler(pickle._Unpickler):
@@ -214,8 +225,27 @@ class _ArrayUnpickler(pickle._Unpickler):
     """
 
     dispatch: ClassVar = {
-        code: pickle._Unpickler.dispatch[code] for code in (getattr(pickle, name)[0] for name in _ALLOWED_OPCODES)
+        code: pickle._Unpickler.dispatch[code[0]] for code in (getattr(pickle, name) for name in _ALLOWED_OPCODES)
     }
+
+    def __init__(self, stream):
+        super().__init__(stream, encoding="latin1")
+        self.read, self.readline = stream.read, stream.readline
+        self.stack, self.metastack = [], []
+        self.append = self.stack.append
+
+    def load(self):
+        """pickle's own loop, with an end."""
+        for _ in range(MAX_OPCODES):
+            code = self.read(1)
+            if code == pickle.STOP:
+                return self.stack.pop()
+            if code not in self.dispatch:
+                name = _OPCODE_NAMES.get(code, code)
+                fault = f"uses the pickle opcode {name}, which no drawing needs" if code else "ends too early"
+                raise pickle.UnpicklingError(f"it {fault}")
+            self.dispatch[code](self)
+        raise pickle.UnpicklingError(f"over {MAX_OPCODES:,} pickle opcodes, more than {MAX_DRAWINGS:,} drawings need")
 
     def find_class(self, module, name):
         found = _ALLOWED_NAMES.get(f"{module} {name}")
@@ -223,14 +253,19 @@ class _ArrayUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it names {module}.{name}, which no drawing needs")
         return found
 
+    def load_frame(self):
+        self.read(8)  # the length of a stretch to read ahead; all is in memory here
+
+    dispatch[pickle.FRAME] = load_frame
+
     def load_reduce(self):
         arguments = self.stack.pop()
         function = self.stack[-1]
-        if not any(function is allowed for allowed in _ALLOWED_CALLS):
+        if function not in _ALLOWED_CALLS or not isinstance(arguments, tuple):
             raise pickle.UnpicklingError(f"it calls a {type(function).__name__}")
         self.stack[-1] = function(*arguments)
 
-    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.REDUCE] = load_reduce
 
     def load_build(self):
         state = self.stack.pop()
@@ -239,53 +274,47 @@ class _ArrayUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it sets the state of a {type(target).__name__}")
         target.set_state(state)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BUILD] = load_build
 
 
-def _unpickle_array(data: bytes) -> np.ndarray:
-    """The array in a pickle; members that are arrays are unwrapped. Raises pickle.UnpicklingError."""
-    try:
-        loaded = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except KeyError as error:
-        name = _OPCODE_NAMES.get(error.args[0], error.args[0]) if error.args else "?"
-        raise pickle.UnpicklingError(f"it uses the pickle opcode {name}, which no drawing needs") from None
-    except (pickle.UnpicklingError, MemoryError):
-        raise
-    except Exception as error:  # whatever a damaged pickle makes the unpickler trip over
-        raise pickle.UnpicklingError(f"the pickle is damaged ({type(error).__name__}: {error})") from None
-    if not isinstance(loaded, _PickledArray) or loaded.array is None:
+def _unpickle_array(stream: io.BytesIO) -> np.ndarray:
+    """The array in a pickle; members that are arrays are unwrapped. Raises whatever damage makes it trip over."""
+    loaded = _ArrayUnpickler(stream).load()
+    if not isinstance(loaded, _PickledArray):
         raise pickle.UnpicklingError(f"it holds a {type(loaded).__name__}, not an array")
-    array = loaded.array
+    array, size = loaded.to_array(with_members=True), 0
     for i, item in enumerate(array.flat if array.dtype.hasobject else ()):
         if isinstance(item, _PickledArray):
-            if item.array is None or item.array.dtype.hasobject:
-                raise pickle.UnpicklingError(f"item {i} is not an array of numbers")
-            array.flat[i] = item.array
+            array.flat[i] = member = item.to_array()
+            size += member.nbytes  # members may share their bytes, which copies do not
+            if size > MAX_SPLIT_BYTES:
+                raise pickle.UnpicklingError(f"its drawings are over the limit of {MAX_SPLIT_BYTES:,} bytes")
     return array
 
 
 def _read_member(archive: zipfile.ZipFile, split: str) -> np.ndarray:
-    """One array of an open .npz. Raises ValueError or pickle.UnpicklingError with what is wrong in it."""
+    """One array of an open .npz. Raises whatever damage makes the readers trip over."""
     member = archive.getinfo(f"{split}.npy")
     if member.file_size > MAX_SPLIT_BYTES:
         raise ValueError(f"it unpacks to {member.file_size:,} bytes, over the limit of {MAX_SPLIT_BYTES:,}")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("packed as NumPy never does")  # of the others, zipfile unpacks all before it looks at sizes
     with archive.open(member) as file:
-        data = file.read(MAX_SPLIT_BYTES + 1)  # the declared size may lie
-    if len(data) > MAX_SPLIT_BYTES:
-        raise ValueError(f"it unpacks to over the limit of {MAX_SPLIT_BYTES:,} bytes")
-    stream = io.BytesIO(data)
+        stream = io.BytesIO(file.read(member.file_size))  # no byte more, should the declared size lie
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read_header:
         raise ValueError(f"unknown .npy version {version}")
     shape, fortran_order, dtype = read_header[version](stream)
-    body = data[stream.tell() :]
+    if shape and shape[0] > MAX_DRAWINGS:
+        raise ValueError(f"it declares {shape[0]:,} drawings, over the limit of {MAX_DRAWINGS:,}; use several files")
     if dtype.hasobject:
-        array = _unpickle_array(body)
+        array = _unpickle_array(stream)
         if array.shape != shape:
             raise ValueError(f"its header says shape {shape}, its content has {array.shape}")
         return array
-    if dtype.kind not in "biuf" or len(body) != int(np.prod(shape, dtype=object)) * dtype.itemsize:
+    body = stream.getbuffer()[stream.tell() :]
+    if dtype.kind not in "biuf" or dtype.itemsize > 8 or len(body) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array of type {dtype} and shape {shape} in {len(body)} bytes is no list of drawings")
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
 
@@ -293,7 +322,11 @@ def _read_member(archive: zipfile.ZipFile, split: str) -> np.ndarray:
 def _check_drawings(array: np.ndarray) -> list[np.ndarray]:
     """An array as read, to a list of stroke-3 drawings. Raises ValueError naming the first bad index."""
     if array.ndim == 3:  # drawings of one length, which NumPy packs into one block
-        array = array.astype(np.float64) if array.dtype.hasobject else array
+        if array.dtype.hasobject:
+            for i, value in enumerate(array.flat):
+                if not isinstance(value, int | float):
+                    raise ValueError(f"drawing {i // array[0].size} holds a {type(value).__name__}; wanted numbers")
+            array = array.astype(np.float64)
         drawings = list(array)
     elif array.ndim == 1 and array.dtype.hasobject:
         drawings = list(array)
@@ -331,19 +364,25 @@ def load_strokes(npz_path: str | Path) -> dict[str, list[np.ndarray]]:
             f"{path} not found; put it there (QuickDraw's own: datasets/download_quickdraw.py {path.stem})"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
-            missing = [split for split in SPLITS if f"{split}.npy" not in archive.namelist()]
-            if missing:
-                raise ValueError(f"{path}: no key {', '.join(missing)}; wanted train, valid and test")
-            strokes = {}
-            for split in SPLITS:
-                try:
-                    strokes[split] = _check_drawings(_read_member(archive, split))
-                except (ValueError, TypeError, pickle.UnpicklingError, MemoryError, EOFError) as error:
-                    raise ValueError(f"{path}, split {split}: refused: {error}") from None
-            return strokes
-    except (zipfile.BadZipFile, zipfile.zlib.error, NotImplementedError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path} is no readable .npz ({error}); fetch or write it again") from None
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # damaged bytes make zipfile trip in many ways, and below NumPy, zlib and pickle
+        raise ValueError(f"{path} is no readable .npz ({_shorten(error)}); fetch or write it again") from None
+    with archive:
+        missing = [split for split in SPLITS if f"{split}.npy" not in archive.namelist()]
+        if missing:
+            raise ValueError(f"{path}: no key {', '.join(missing)}; wanted train, valid and test")
+        strokes = {}
+        for split in SPLITS:
+            try:
+                strokes[split] = _check_drawings(_read_member(archive, split))
+            except Exception as error:
+                raise ValueError(f"{path}, split {split}: refused: {_shorten(error)}") from None
+        return strokes
+
+
+def _shorten(error: Exception) -> str:
+    text = str(error) if isinstance(error, ValueError | pickle.UnpicklingError) else f"{type(error).__name__}: {error}"
+    return text[:300]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -396,6 +435,8 @@ def npz_path(data_dir: str | Path, data_set: str) -> Path:
     """Where the strokes of a category are: ``<data_dir>/npz/<category>.npz``; the ending may be left out."""
     if "://" in str(data_dir):
         raise ValueError(f"data_dir {data_dir} is an address; fetch the files first and give a directory")
+    if PureWindowsPath(data_set).name != data_set:  # splits at / and \; a stranger's model_config.json may say ../..
+        raise ValueError(f"data_set {data_set[:100]!r} is not the bare name of a file in {data_dir}/npz")
     return Path(data_dir) / "npz" / (data_set if data_set.endswith(".npz") else f"{data_set}.npz")
 
 
@@ -437,12 +478,9 @@ class DataLoader:
     """Batches of one split, its drawings in order of length.
 
     ``strokes`` are stroke-3 drawings, divided here by ``scale_factor``; ``images`` uint8 ``[n, H, W]`` and
-    ``labels`` (category numbers) belong to them one by one. With ``batch_by_length`` a training batch holds
-    drawings of like length, and every batch reaches one row beyond its longest drawing; without it, batches
-    are drawn from all and reach ``max_seq_len``, as in the original.
+    ``labels`` (category numbers) belong to them one by one. With ``skip_padding`` a batch reaches one row beyond
+    its longest drawing, without it ``max_seq_len``, as in the original.
     """
-
-    POOL = 16  # batches in a pool from which drawings of like length are taken
 
     def __init__(
         self,
@@ -455,7 +493,7 @@ class DataLoader:
         max_seq_len: int = 250,
         random_scale_factor: float = 0.0,
         augment_stroke_prob: float = 0.0,
-        batch_by_length: bool = False,
+        skip_padding: bool = False,
         seed: int = 0,
     ):
         order = np.argsort([len(drawing) for drawing in strokes], kind="stable")
@@ -469,7 +507,7 @@ class DataLoader:
         self.max_seq_len = max_seq_len
         self.random_scale_factor = random_scale_factor
         self.augment_stroke_prob = augment_stroke_prob
-        self.batch_by_length = batch_by_length
+        self.skip_padding = skip_padding
         self.rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -487,13 +525,7 @@ class DataLoader:
     def random_batch(self, rng: np.random.Generator | None = None) -> Batch:
         """``batch_size`` distinct drawings at random (all, if there are fewer), augmented."""
         rng = self.rng if rng is None else rng
-        size = min(self.batch_size, len(self))
-        if self.batch_by_length:
-            pool_batches = max(1, min(self.POOL, len(self) // size))
-            pool = np.sort(rng.choice(len(self), size * pool_batches, replace=False))  # index order is length order
-            indices = pool.reshape(pool_batches, size)[rng.integers(pool_batches)]
-        else:
-            indices = rng.choice(len(self), size, replace=False)
+        indices = rng.choice(len(self), min(self.batch_size, len(self)), replace=False)
         return self._batch(indices, rng)
 
     def get_batch(self, i: int) -> Batch:
@@ -509,7 +541,7 @@ class DataLoader:
             points[:, :2] *= np.repeat(stretch, lengths, axis=0)
         if rng is not None:
             points, lengths = _drop_points(points, lengths, self.augment_stroke_prob, rng)
-        steps = int(lengths.max()) + 1 if self.batch_by_length else self.max_seq_len
+        steps = int(lengths.max()) + 1 if self.skip_padding else self.max_seq_len
         images = self.images[indices][..., None].astype(np.float32)
         return Batch(pad_batch(points, lengths, steps), images, lengths, indices)
 
@@ -588,7 +620,7 @@ def load_dataset(data_dir: str | Path, hps, images: bool = True):
                 max_seq_len=longest,
                 random_scale_factor=hps.random_scale_factor if augmented else 0.0,
                 augment_stroke_prob=hps.augment_stroke_prob if augmented else 0.0,
-                batch_by_length=hps.batch_by_length,
+                skip_padding=hps.skip_padding,
                 seed=hps.seed,
             )
         )
