@@ -43,7 +43,7 @@ class HParams:
     presig_bias: float = 0.0  # initial presig: sigma of z starts at exp(presig_bias / 2)
     dec_rnn_size: int = 512  # units of the decoder
     dec_model: str = "hyper"  # lstm, layer_norm or hyper
-    pen_position: bool = False  # the decoder also sees where its pen is, from the start (not the paper's)
+    pen_position: bool = False  # the decoder also sees where on the page its pen is (not the paper's)
     z_size: int = 128  # numbers in the latent code
     batch_size: int = 100  # drawings a step; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original

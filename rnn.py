@@ -373,6 +373,7 @@ class _Loop:
         states, operands, results = history
         names = list(self.weights)
         starts = tf.cumsum(self.counts, exclusive=True)
+        transposed = {name: tf.transpose(matrix) for name, (matrix, _) in self.weights.items()}  # once, not each step
 
         def body(t, d_state, d_params, d_inputs, d_results):
             n, x, mask = self._at(t)
@@ -383,7 +384,7 @@ class _Loop:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 sources = [x, *state, *kept.values(), *self.params.values()]
                 tape.watch(sources)
-                product = _replayed_product(self.weights, kept)
+                product = _replayed_product(transposed, kept)
                 output, new_state = self.cell.step(x, tuple(state), product, self.params, mask)
             d_new_state = [part[:n] for part in d_state]
             d_output = d_outputs[starts[t] : starts[t] + n]
@@ -407,7 +408,8 @@ class _Loop:
             if offset is not None and offset.shape.rank == 1:
                 d_offsets.append(tf.reduce_sum(d_result, axis=0))
             elif offset is not None:
-                d_offsets.append(tf.math.unsorted_segment_sum(d_result, index[:, 1], tf.shape(offset)[0]))
+                rows = tf.one_hot(index[:, 1], tf.shape(offset)[0], axis=0)  # [N, P]; a sum over steps as a product
+                d_offsets.append(tf.matmul(rows, d_result))
         return (d_inputs, *d_state, *d_matrices, *d_offsets, *d_params)
 
     def _places(self):
@@ -425,13 +427,13 @@ def _replace_first(parts, first_parts, n):
     return replaced
 
 
-def _replayed_product(weights, results):
+def _replayed_product(transposed, results):
     """``product`` for the backward pass: the kept result instead of a product, a product for its gradient."""
 
     def product(name, a):
         @tf.custom_gradient
         def replay(a, result):
-            return tf.identity(result), lambda d: (tf.matmul(d, weights[name][0], transpose_b=True), d)
+            return tf.identity(result), lambda d: (tf.matmul(d, transposed[name]), d)
 
         return replay(a, results[name])
 

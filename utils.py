@@ -406,6 +406,17 @@ class PackedStrokes(NamedTuple):
         np.clip(points[:, :2], -OFFSET_LIMIT, OFFSET_LIMIT, out=points[:, :2])
         return cls(points, starts, lengths)
 
+    def centre(self) -> None:
+        """Replace each drawing's first offset by that from the centre of its bounds to its first point."""
+        if not len(self.starts):
+            return
+        first = self.points[self.starts, :2].copy()
+        self.points[self.starts, :2] = 0
+        travelled = np.cumsum(self.points[:, :2], axis=0, dtype=np.float64)
+        positions = travelled - np.repeat(travelled[self.starts], self.lengths, axis=0)
+        low, high = (extreme.reduceat(positions, self.starts, axis=0) for extreme in (np.minimum, np.maximum))
+        self.points[self.starts, :2] = np.where(self.lengths[:, None] > 1, -(low + high) / 2, first)
+
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(points laid end to end, lengths) of some drawings."""
         lengths = self.lengths[indices]
@@ -479,7 +490,8 @@ class DataLoader:
 
     ``strokes`` are stroke-3 drawings, divided here by ``scale_factor``; ``images`` uint8 ``[n, H, W]`` and
     ``labels`` (category numbers) belong to them one by one. With ``skip_padding`` a batch reaches one row beyond
-    its longest drawing, without it ``max_seq_len``, as in the original.
+    its longest drawing, without it ``max_seq_len``, as in the original. ``centred`` drawings begin at the centre of
+    their bounds, which is the centre of their bitmap, instead of at their first point.
     """
 
     def __init__(
@@ -494,12 +506,15 @@ class DataLoader:
         random_scale_factor: float = 0.0,
         augment_stroke_prob: float = 0.0,
         skip_padding: bool = False,
+        centred: bool = False,
         seed: int = 0,
     ):
         order = np.argsort([len(drawing) for drawing in strokes], kind="stable")
         self.order = order  # place in the list given, for each place in the loader
         self.packed = PackedStrokes.pack([strokes[i] for i in order])
         self.packed.points[:, :2] /= scale_factor
+        if centred:
+            self.packed.centre()
         self.images = np.zeros((len(strokes), 0, 0), np.uint8) if images is None else images[order]
         self.labels = np.zeros(len(strokes), np.int64) if labels is None else np.asarray(labels)[order]
         self.scale_factor = scale_factor
@@ -621,6 +636,7 @@ def load_dataset(data_dir: str | Path, hps, images: bool = True):
                 random_scale_factor=hps.random_scale_factor if augmented else 0.0,
                 augment_stroke_prob=hps.augment_stroke_prob if augmented else 0.0,
                 skip_padding=hps.skip_padding,
+                centred=hps.pen_position,
                 seed=hps.seed,
             )
         )

@@ -1,0 +1,260 @@
+"""How fast drawings become bitmaps, how well the engines agree, and how much of an image's drawing survives.
+
+python datasets/benchmark_render.py speed datasets/npz/doodle_cat.npz     # against a CairoSVG parse per drawing
+python datasets/benchmark_render.py inkscape datasets/npz/doodle_cat.npz  # a whole category, real Inkscape
+python datasets/benchmark_render.py images datasets/npz/doodle_*.npz      # degraded images: is the right one found?
+"""
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from render_svg2bitmap import (  # noqa: E402
+    contact_sheet,
+    load_image,
+    make_pool,
+    rasterize_all,
+    render_category,
+    svg_path,
+    svg_text,
+)
+from utils import DRAWING_SETTINGS, SPLITS, PackedStrokes, get_scale_factor, load_strokes, run_script  # noqa: E402
+
+QUICKDRAW = (345, 75_000)  # categories, drawings in each
+SIDE = 48
+
+
+def normalised(strokes: dict[str, list[np.ndarray]], split: str, count: int | None = None) -> list[np.ndarray]:
+    """The first drawings of a split, divided by the scale factor of the category."""
+    packed = PackedStrokes.pack(strokes[split][:count])
+    packed.points[:, :2] /= get_scale_factor(strokes["train"])
+    return np.split(packed.points, packed.starts[1:])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Speed
+
+
+def render_one_by_one(drawings: list[np.ndarray], directory: Path) -> float:
+    """Drawings a second the way of the original: a file by svgwrite, a parse by CairoSVG, a PNG, padded and saved."""
+    import cairosvg
+    import svgwrite
+
+    began = time.perf_counter()
+    for i, drawing in enumerate(drawings):
+        svg, png = str(directory / f"{i}.svg"), directory / f"{i}.png"
+        data, width, height = svg_path(drawing, DRAWING_SETTINGS["factor"], DRAWING_SETTINGS["padding"])
+        page = svgwrite.Drawing(svg, size=(width, height))
+        page.add(page.rect(insert=(0, 0), size=(width, height), fill="white"))
+        page.add(page.path(data).stroke("black", 1).fill("none"))
+        page.save()
+        cairosvg.svg2png(url=svg, write_to=str(png), scale=min(SIDE / width, SIDE / height))
+        with Image.open(png) as image:
+            bitmap = Image.new("L", (SIDE, SIDE), 255)
+            bitmap.paste(image.convert("L"), ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
+        bitmap.save(png)
+    return len(drawings) / (time.perf_counter() - began)
+
+
+def measure_speed(paths: list[Path], workers: int, seconds: float = 2.0) -> None:
+    """Print, for each category, drawings a second of both ways in turn, and what all of QuickDraw would take."""
+    pool = make_pool(workers)
+    list(pool.map(len, [""] * workers * 4))
+    with tempfile.TemporaryDirectory() as directory:
+        for path in paths:
+            strokes = load_strokes(path)
+            total = sum(len(strokes[split]) for split in SPLITS)
+            points = np.mean([len(drawing) for drawing in strokes["train"]])
+            some = normalised(strokes, "train", 100)
+            repeats = max(1, round(seconds * 10_000 / total))
+            slow, fast, whole = [], [], []
+            for _ in range(3):  # in turn, as other programs come and go; the best of each counts
+                slow.append(render_one_by_one(some, Path(directory)))
+                began = time.perf_counter()
+                for _ in range(repeats):
+                    render_category(strokes, Path(directory, "x_48x48.npz"), SIDE, SIDE, "cairo", pool)
+                fast.append(repeats * total / (time.perf_counter() - began))
+                began = time.perf_counter()
+                read = load_strokes(path)
+                render_category(read, Path(directory, "x_48x48.npz"), SIDE, SIDE, "cairo", pool)
+                whole.append(total / (time.perf_counter() - began))
+            hours = QUICKDRAW[0] * QUICKDRAW[1] / max(whole) / 3600
+            print(f"{path.stem}: {total:,} drawings of {points:.0f} points, {SIDE} x {SIDE}, {workers} workers")
+            for what, rates in (
+                ("one SVG file, CairoSVG parse and PNG each", slow),
+                ("--render_mode=cairo, to the saved file", fast),
+                ("the same, and reading the strokes", whole),
+            ):
+                print(f"  {what:42} {max(rates):8,.0f} drawings/s {max(rates) / max(slow):6.1f} x")
+            print(f"  {QUICKDRAW[0]} categories x {QUICKDRAW[1]:,} such drawings: {hours:.1f} hours")
+    pool.shutdown()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Agreement of the engines
+
+
+def compare_engines(paths: list[Path]) -> None:
+    """Print how far the bitmaps of whole categories differ from mode cairo's, in grey levels."""
+    for path in paths:
+        strokes = load_strokes(path)
+        drawings = [drawing for split in SPLITS for drawing in normalised(strokes, split)]
+        ours = rasterize_all(drawings, SIDE, SIDE).astype(int)
+        for mode in ("cairosvg", "inkscape"):
+            began = time.perf_counter()
+            theirs = np.concatenate(
+                [rasterize_all(drawings[i : i + 800], SIDE, SIDE, mode) for i in range(0, len(drawings), 800)]
+            )
+            rate = len(drawings) / (time.perf_counter() - began)
+            difference = np.abs(ours - theirs)
+            each = difference.mean(axis=(1, 2))
+            print(
+                f"{path.stem}, {len(drawings):,} drawings, cairo against {mode}: mean {each.mean():.4f}, worst drawing "
+                f"{each.max():.4f}, worst pixel {difference.max()}; {mode} on one core {rate:,.0f} drawings/s"
+            )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Images of drawings
+
+
+def draw_large(strokes: np.ndarray, side: int, line: float, color=(25, 25, 35), paper=(250, 250, 248)) -> Image.Image:
+    """A normalised drawing, its longer side ``side`` pixels, its lines ``line`` times as wide as in a bitmap."""
+    import cairosvg
+
+    svg = svg_text(strokes, DRAWING_SETTINGS["factor"], 30 + 4 * line, line, "rgb" + str(tuple(color)))
+    svg = svg.replace('fill="white"', f'fill="rgb{tuple(paper)}"')
+    svg = svg.replace("<path ", '<path stroke-linecap="round" stroke-linejoin="round" ')
+    _, width, height = svg_path(strokes, DRAWING_SETTINGS["factor"], 30 + 4 * line)
+    scale = side / max(width, height)
+    png = cairosvg.svg2png(bytestring=svg.encode(), output_width=int(width * scale), output_height=int(height * scale))
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def on_page(image: Image.Image, times: float, rng: np.random.Generator, paper=(250, 250, 248)) -> Image.Image:
+    """The image somewhere on a page ``times`` as large, of 2,000 pixels at most."""
+    page = Image.new("RGB", (int(image.width * times), int(image.height * times)), tuple(paper))
+    place = rng.uniform(size=2) * (np.array(page.size) - image.size)
+    page.paste(image, tuple(place.astype(int).tolist()))
+    page.thumbnail((2000, 2000))
+    return page
+
+
+def tilt(image: Image.Image, amount: float, rng: np.random.Generator, paper=(250, 250, 248)) -> Image.Image:
+    """Seen at an angle: every corner moved by up to ``amount`` of the shorter side."""
+    width, height = image.size
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
+    moved = corners + rng.uniform(-amount, amount, (4, 2)) * min(image.size)
+    rows = []
+    for (x, y), (u, v) in zip(moved, corners, strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+    coefficients = np.linalg.solve(np.array(rows), corners.ravel())
+    perspective = Image.Transform.PERSPECTIVE
+    return image.transform(
+        image.size, perspective, coefficients.tolist(), Image.Resampling.BICUBIC, fillcolor=tuple(paper)
+    )
+
+
+def shade(image: Image.Image, shadow: float, noise: float, rng: np.random.Generator) -> Image.Image:
+    """With light falling off to 1 - ``shadow`` across it, and noise of that many grey levels."""
+    pixels = np.asarray(image, np.float32)
+    down, across = np.mgrid[0 : 1 : pixels.shape[0] * 1j, 0 : 1 : pixels.shape[1] * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = np.cos(angle) * across + np.sin(angle) * down
+    slope = (slope - slope.min()) / max(np.ptp(slope), 1e-6)
+    pixels = pixels * (1 - shadow * slope)[..., None] + rng.normal(0, noise, (*slope.shape, 1))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def degrade(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
+    """A drawing as a bad photo, a JPEG of quality 30: issue by issue what befalls drawings on their way to a file."""
+    line = float(np.exp(rng.uniform(np.log(0.3), np.log(4))))
+    paper, color = rng.integers(215, 256, 3).tolist(), rng.integers(0, 90, 3).tolist()
+    image = draw_large(strokes, int(rng.integers(350, 1400)), line, color, paper)
+    if rng.random() < 0.4:
+        image = on_page(image, rng.uniform(1.5, 4), rng, paper)
+    image = image.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True, fillcolor=tuple(paper))
+    image = shade(tilt(image, 0.07, rng, paper), rng.uniform(0, 0.55), rng.uniform(2, 14), rng)
+    if rng.random() < 0.25:
+        image = Image.eval(image, lambda value: 255 - value)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=30)
+    return buffer.getvalue()
+
+
+def blurred(bitmaps: np.ndarray) -> np.ndarray:
+    """Bitmaps ``[n, H, W]`` as vectors that hardly change when a line moves by a pixel."""
+    from scipy import ndimage
+
+    return ndimage.gaussian_filter(255.0 - bitmaps, (0, 2, 2)).reshape(len(bitmaps), -1)
+
+
+def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None) -> float:
+    """Print how many of ``count`` test drawings are found again, by the nearest clean bitmap, from a degraded image."""
+    each = count // len(paths)
+    drawings = [drawing for path in paths for drawing in normalised(load_strokes(path), "test", each)]
+    clean, rng, shown, right = rasterize_all(drawings, SIDE, SIDE), np.random.default_rng(seed), [], 0
+    keys, seconds = blurred(clean), 0.0
+    with tempfile.TemporaryDirectory() as directory:
+        for i, drawing in enumerate(drawings):
+            file = Path(directory, "degraded.jpg")
+            file.write_bytes(degrade(drawing, rng))
+            start = time.perf_counter()
+            bitmap = load_image(file, SIDE, SIDE)
+            seconds += time.perf_counter() - start
+            right += np.square(keys - blurred(bitmap[None])).sum(axis=1).argmin() == i
+            shown.append((before_and_after(file, bitmap), clean[i]))
+    print(
+        f"load_image: the nearest of {len(drawings)} clean bitmaps is the right one for {right} degraded images "
+        f"({right / len(drawings):.1%}, chance {1 / len(drawings):.1%}); {seconds / len(drawings):.2f} s an image"
+    )
+    if sheet is not None:
+        tiles = [
+            np.concatenate([pair, np.kron(c, np.ones((2, 2), np.uint8))], axis=1)
+            for pair, c in shown[:: max(1, len(shown) // 40)]
+        ]
+        contact_sheet(tiles, sheet, 5, "photo | load_image | training bitmap")
+    return right / len(drawings)
+
+
+def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
+    """An image file and what ``load_image`` made of it, side by side: uint8 ``[2 H, 4 W]``."""
+    height, width = (2 * side for side in bitmap.shape)
+    with Image.open(file) as image:
+        image = image.convert("RGBA") if image.has_transparency_data else image
+        image.thumbnail((width, height))
+        page = Image.new("L", (width, height), 190)
+        page.paste(image.convert("L"), ((width - image.width) // 2, (height - image.height) // 2))
+    return np.concatenate([np.asarray(page), np.kron(bitmap, np.ones((2, 2), np.uint8))], axis=1)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The script; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("speed", "inkscape", "images"))
+    parser.add_argument("npz", type=Path, nargs="+", help="categories")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--count", type=int, default=200, help="images: drawings in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sheet", type=Path, help="images: write a contact sheet of some, a PNG")
+    args = parser.parse_args(argv)
+    if args.what == "speed":
+        measure_speed(args.npz, args.workers)
+    elif args.what == "inkscape":
+        compare_engines(args.npz)
+    else:
+        measure_images(args.npz, args.count, args.seed, args.sheet)
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

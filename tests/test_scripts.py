@@ -1,0 +1,172 @@
+"""The scripts as a user runs them, in miniature, on doodles: what they write, and what a mistake gets."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import render_svg2bitmap
+import sketch_pix2seq_evaluate
+import sketch_pix2seq_sampling
+import sketch_pix2seq_train
+import utils
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = "dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10,save_every=2"
+
+
+def write_data(data_dir, names=("cat", "house"), counts=(23, 7, 11)):
+    """The first doodles of some categories, as a data directory."""
+    (data_dir / "npz").mkdir(parents=True)
+    for name in names:
+        strokes = utils.load_strokes(ROOT / f"datasets/npz/doodle_{name}.npz")
+        splits = {}
+        for split, count in zip(utils.SPLITS, counts, strict=True):
+            splits[split] = np.empty(count, object)
+            splits[split][:] = strokes[split][:count]
+        np.savez_compressed(data_dir / f"npz/{name}.npz", **splits)
+    return data_dir
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    directory = write_data(tmp_path_factory.mktemp("data"))
+    assert render_svg2bitmap.main([f"--data_base_dir={directory}", "--hparams=data_set=[cat.npz,house.npz]"]) == 0
+    return directory
+
+
+def train(data_dir, out, hparams, *flags):
+    roots = [f"--data_dir={data_dir}", f"--log_root={out / 'log'}", f"--snapshot_root={out / 'snapshot'}"]
+    return sketch_pix2seq_train.main([*roots, f"--hparams=data_set=[cat.npz,house.npz],{hparams}", *flags])
+
+
+@pytest.mark.parametrize("dec_model", ["lstm", "layer_norm", "hyper"])
+def test_train_then_sample_then_evaluate(data_dir, tmp_path, dec_model):
+    assert train(data_dir, tmp_path, f"{TINY},num_steps=5,dec_model={dec_model}") == 0
+    snapshot, sampling = tmp_path / "snapshot", tmp_path / "sampling"
+    config = json.loads((snapshot / "model_config.json").read_text())
+    assert config["dec_model"] == dec_model
+    assert set(config["data_info"]["category_scale_factors"]) == {"cat", "house"}
+    assert 0.8 < config["data_info"]["line_width"] < 2
+    assert Image.open(tmp_path / "log/loss.png").size[0] > 300
+    assert (tmp_path / "log/metrics.csv").read_text().startswith("step,split,cost,recon,learning_rate,seconds\n")
+
+    flags = [f"--data_dir={data_dir}", f"--model_dir={snapshot}"]
+    assert sketch_pix2seq_sampling.main([*flags, f"--sampling_dir={sampling}", "--num_drawings=3"]) == 0
+    drawn = sorted(path.name for path in sampling.iterdir() if path.is_dir())
+    assert len(drawn) == 3
+    assert all(0 <= int(name) < 22 for name in drawn)
+    for name in ("sample_gt.svg", "sample_pred_cond.svg", "sample_pred_cond_100.svg"):
+        assert "<svg" in (sampling / drawn[0] / name).read_text()
+    gallery = Image.open(sampling / "gallery.png")
+    assert gallery.height > 3 * 132
+    assert np.asarray(gallery.convert("L")).min() < 60  # something was drawn
+
+    evaluation = tmp_path / "evaluation"
+    assert sketch_pix2seq_evaluate.main([*flags, f"--evaluation_dir={evaluation}", "--temperatures", "0.1"]) == 0
+    report = json.loads((evaluation / "report.json").read_text())
+    assert report["drawings"] == 22
+    assert set(report["rec"]) == set(report["ret_generated_to_original"]) == {"0.1"}
+    low, high = report["rec_real"]["interval"]
+    assert 0 <= low <= report["rec_real"]["value"] <= high <= 1
+    for picture in ("latent.png", "reconstructions.png"):
+        assert Image.open(evaluation / picture).size[0] > 100
+
+
+def test_unconditional_model_draws(data_dir, tmp_path):
+    assert train(data_dir, tmp_path, f"{TINY},num_steps=3,conditional=False,dec_model=lstm") == 0
+    flags = [f"--model_dir={tmp_path / 'snapshot'}", f"--sampling_dir={tmp_path / 'sampling'}", "--num_drawings=2"]
+    assert sketch_pix2seq_sampling.main(flags) == 0
+    assert (tmp_path / "sampling/gallery.png").is_file()
+    assert (tmp_path / "sampling/sample_pred_uncond.svg").is_file()
+
+
+def test_data_set_smaller_than_a_batch_and_full_padding(data_dir, tmp_path):
+    assert train(data_dir, tmp_path, f"{TINY},num_steps=3,batch_size=500,skip_padding=False,dec_model=lstm") == 0
+
+
+def test_overfits_a_handful_of_drawings(tmp_path):
+    """The model learns: eight drawings are known almost by heart, and drawn again from their bitmaps."""
+    data_dir = write_data(tmp_path / "data", ("house",), (8, 8, 8))
+    render_svg2bitmap.main([f"--data_base_dir={data_dir}", "--hparams=data_set=[house.npz]"])
+    hparams = (
+        "data_set=[house.npz],dec_model=lstm,dec_rnn_size=64,num_mixture=3,z_size=16,enc_model=deep_cnn,"
+        "presig_bias=-8,random_scale_factor=0,augment_stroke_prob=0,use_recurrent_dropout=False,"
+        "learning_rate=0.01,decay_rate=0.995,num_steps=300,save_every=1000"
+    )
+    roots = [f"--data_dir={data_dir}", f"--log_root={tmp_path / 'log'}", f"--snapshot_root={tmp_path / 'snapshot'}"]
+    assert sketch_pix2seq_train.main([*roots, f"--hparams={hparams}"]) == 0
+    rows = [line.split(",") for line in (tmp_path / "log/metrics.csv").read_text().splitlines()[1:]]
+    costs = [float(row[2]) for row in rows if row[1] == "train"]
+    assert costs[0] > 1
+    assert costs[-1] < -1  # nats a point: sharper than any model that has not seen these
+
+
+def run(script, *flags):
+    """A script in a process of its own -> (exit code, stderr lines)."""
+    result = subprocess.run([sys.executable, ROOT / script, *map(str, flags)], capture_output=True, text=True)
+    said = [line for line in result.stderr.splitlines() if not re.match(r"^(WARNING: All log|[IWE]0000 )", line)]
+    return result.returncode, said
+
+
+def expect_refusal(main, flags, *words):
+    """A mistake is a ValueError or FileNotFoundError that names the thing and the remedy; scripts show it as one line."""
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        main(flags)
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mistake_gets_one_line_and_exit_code_2(tmp_path):
+    code, said = run("sketch_pix2seq_train.py", f"--data_dir={tmp_path}", "--hparams=dec_modle=lstm")
+    assert code == 2
+    assert len(said) == 1
+    assert "unknown hyper-parameter 'dec_modle'; did you mean 'dec_model'?" in said[0]
+
+
+def test_bad_input_is_refused_with_the_remedy(data_dir, tmp_path):
+    snapshot = tmp_path / "snapshot"
+    roots = [f"--data_dir={data_dir}", f"--log_root={tmp_path / 'log'}", f"--snapshot_root={snapshot}"]
+    ok = f"data_set=[cat.npz],num_steps=1,{TINY}"
+    train_main, sample_main = sketch_pix2seq_train.main, sketch_pix2seq_sampling.main
+    expect_refusal(train_main, [*roots, "--hparams=data_set=[nowhere.npz]"], "nowhere.npz", "put it there")
+    expect_refusal(train_main, [*roots, f"--hparams={ok},img_H=40"], "cat_40x48.npz", "render_svg2bitmap.py")
+    expect_refusal(train_main, [*roots, f"--hparams={ok},dec_model=gru"], "gru", "lstm, layer_norm, hyper")
+    expect_refusal(train_main, [*roots, f"--hparams={ok},batch_size=many"], "batch_size", "whole number")
+    expect_refusal(train_main, [*roots, f"--hparams={ok},img_W=0"], "img_W", "1 or more")
+    expect_refusal(train_main, [*roots, f"--hparams={ok}", "--resume_training"], "model_config.json")
+    expect_refusal(sample_main, [f"--data_dir={data_dir}", f"--model_dir={tmp_path}"], str(tmp_path), "train one")
+    assert not snapshot.exists()
+    assert not (tmp_path / "log").exists()
+
+
+def test_bitmaps_of_other_strokes_are_refused(data_dir, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data_dir, copy)
+    shutil.copy(copy / "npz/cat.npz", copy / "npz/house.npz")
+    roots = [f"--data_dir={copy}", f"--log_root={tmp_path / 'log'}", f"--snapshot_root={tmp_path / 'snapshot'}"]
+    expect_refusal(
+        sketch_pix2seq_train.main,
+        [*roots, "--hparams=data_set=[cat.npz,house.npz]"],
+        "house_48x48.npz",
+        "other strokes",
+        "render_svg2bitmap.py",
+    )
+
+
+def test_fine_tuning_begins_with_the_weights_of_another_run(data_dir, tmp_path):
+    assert train(data_dir, tmp_path / "first", f"{TINY},num_steps=3,dec_model=lstm") == 0
+    init = f"--init_from={tmp_path / 'first/snapshot'}"
+    assert train(data_dir, tmp_path / "second", "num_steps=1,learning_rate=1e-9,min_learning_rate=1e-9", init) == 0
+    first, second = (
+        sketch_pix2seq_sampling.load_model(tmp_path / name / "snapshot")[0].weights for name in ("first", "second")
+    )
+    for name, weight in first.items():
+        np.testing.assert_allclose(second[name], weight, atol=1e-6)
