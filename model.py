@@ -185,19 +185,25 @@ def get_default_hparams() -> HParams:
 
 
 def get_demo_hparams() -> HParams:
-    """A small model that draws within minutes on two cores; not the paper's encoder."""
+    """A small model that draws within minutes on two cores; its encoder and its sense of place are not the paper's."""
     return get_default_hparams().replace(
+        num_steps=2400,
+        save_every=300,
         enc_model="deep_cnn",
-        presig_bias=-4.0,
+        enc_filters=[8, 16, 32, 64],
+        presig_bias=-6.0,
+        pen_position=True,
         dec_model="lstm",
         dec_rnn_size=256,
         z_size=64,
+        batch_size=50,
+        num_mixture=10,
         learning_rate=0.003,
-        decay_rate=0.998,
+        decay_rate=0.999,
         min_learning_rate=0.0001,
-        save_every=200,
-        num_steps=1200,
-        augment_stroke_prob=0.05,
+        use_recurrent_dropout=False,
+        random_scale_factor=0.0,
+        augment_stroke_prob=0.0,
     )
 
 
@@ -692,10 +698,11 @@ def load_weights(model: Model, path: str | Path) -> int:
     if wrong:
         raise ValueError(f"{path} does not fit its hyper-parameters: " + "; ".join(wrong))
     try:
-        for name, key in keys.items():
-            model.weights[name].assign(reader.get_tensor(key))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        values = {name: reader.get_tensor(key) for name, key in keys.items()}
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
+    for name, value in values.items():  # only now: a damaged snapshot leaves the model as it was
+        model.weights[name].assign(value)
     return snapshot_step(path)
 
 
@@ -711,13 +718,12 @@ def _weight_keys(shapes) -> dict[str, str]:
             for key in shapes
             if key.startswith(OUR_PREFIX) and key.endswith(OUR_SUFFIX)
         }
-    passed_over = {"global_step", "Variable", "beta1_power", "beta2_power"}
-    keys = {}
-    for key in shapes:
-        scopes = key.split("/")
-        if scopes[-1] in ("Adam", "Adam_1") or scopes[0] == "vector_rnn_1":
-            continue
-        if scopes[-1] in passed_over and len(scopes) <= 2:
-            continue
-        keys[key.removeprefix(THEIR_PREFIX)] = key
-    return keys
+    scalars = ("global_step", "Variable", "beta1_power", "beta2_power")
+    passed_over = {f"{scope}{name}" for scope in ("", THEIR_PREFIX, "vector_rnn_1/") for name in scalars}
+    weights = [key for key in shapes if key not in passed_over]
+    slots = {f"{THEIR_PREFIX}{key}/{slot}" for key in weights for slot in ("Adam", "Adam_1")}
+    return {
+        key.removeprefix(THEIR_PREFIX) if key.startswith(THEIR_PREFIX) else f"{key} outside {THEIR_PREFIX}": key
+        for key in weights
+        if key not in slots
+    }

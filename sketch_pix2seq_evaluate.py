@@ -269,7 +269,9 @@ def evaluate(args) -> dict:
 
 
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
     parser.add_argument("--model_dir", default="outputs/snapshot", help="a snapshot directory, ours or the original's")
     parser.add_argument("--evaluation_dir", default="outputs/evaluation", help="where the report goes")

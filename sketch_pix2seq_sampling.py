@@ -151,7 +151,9 @@ def sample_unconditional(model: Model, sampling_dir: Path, num: int, seq_len: in
 
 
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
     parser.add_argument("--model_dir", default="outputs/snapshot", help="a snapshot directory")
     parser.add_argument("--sampling_dir", default="outputs/sampling", help="where drawings go")

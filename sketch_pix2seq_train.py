@@ -447,7 +447,7 @@ def finish(trainer, loaders, log, snapshots, first: int, signal_number: int | No
     """Save what there is, and say what to do next."""
     step = int(trainer.next_step)
     if step > first:
-        if signal_number is None:
+        if signal_number is None and (step - 1) % trainer.hps.save_every != 0:
             validate(trainer, loaders, log, snapshots, step - 1)
         path = snapshots.save("latest")
         log.plot()
@@ -489,7 +489,9 @@ def data_info(hps: HParams, train: DataLoader) -> dict:
 
 
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
     parser.add_argument("--log_root", default="outputs/log", help="where curves go")
     parser.add_argument("--snapshot_root", default="outputs/snapshot", help="where weights go")

@@ -41,6 +41,11 @@ def data_dir(tmp_path_factory):
     return directory
 
 
+def picture(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"))
+
+
 def train(data_dir, out, hparams, *flags):
     roots = [f"--data_dir={data_dir}", f"--log_root={out / 'log'}", f"--snapshot_root={out / 'snapshot'}"]
     return sketch_pix2seq_train.main([*roots, f"--hparams=data_set=[cat.npz,house.npz],{hparams}", *flags])
@@ -54,7 +59,7 @@ def test_train_then_sample_then_evaluate(data_dir, tmp_path, dec_model):
     assert config["dec_model"] == dec_model
     assert set(config["data_info"]["category_scale_factors"]) == {"cat", "house"}
     assert 0.8 < config["data_info"]["line_width"] < 2
-    assert Image.open(tmp_path / "log/loss.png").size[0] > 300
+    assert picture(tmp_path / "log/loss.png").shape[1] > 300
     assert (tmp_path / "log/metrics.csv").read_text().startswith("step,split,cost,recon,learning_rate,seconds\n")
 
     flags = [f"--data_dir={data_dir}", f"--model_dir={snapshot}"]
@@ -64,9 +69,9 @@ def test_train_then_sample_then_evaluate(data_dir, tmp_path, dec_model):
     assert all(0 <= int(name) < 22 for name in drawn)
     for name in ("sample_gt.svg", "sample_pred_cond.svg", "sample_pred_cond_100.svg"):
         assert "<svg" in (sampling / drawn[0] / name).read_text()
-    gallery = Image.open(sampling / "gallery.png")
-    assert gallery.height > 3 * 132
-    assert np.asarray(gallery.convert("L")).min() < 60  # something was drawn
+    gallery = picture(sampling / "gallery.png")
+    assert gallery.shape[0] > 3 * 132
+    assert gallery.min() < 60  # something was drawn
 
     evaluation = tmp_path / "evaluation"
     assert sketch_pix2seq_evaluate.main([*flags, f"--evaluation_dir={evaluation}", "--temperatures", "0.1"]) == 0
@@ -75,8 +80,8 @@ def test_train_then_sample_then_evaluate(data_dir, tmp_path, dec_model):
     assert set(report["rec"]) == set(report["ret_generated_to_original"]) == {"0.1"}
     low, high = report["rec_real"]["interval"]
     assert 0 <= low <= report["rec_real"]["value"] <= high <= 1
-    for picture in ("latent.png", "reconstructions.png"):
-        assert Image.open(evaluation / picture).size[0] > 100
+    for name in ("latent.png", "reconstructions.png"):
+        assert picture(evaluation / name).shape[1] > 100
 
 
 def test_unconditional_model_draws(data_dir, tmp_path):
