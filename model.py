@@ -4,6 +4,7 @@ Letters: N batch, T steps, Z ``z_size``, H x W ``img_H`` x ``img_W``, U ``dec_rn
 Stroke-5 rows are (dx, dy, p1 pen down, p2 pen lifted, p3 end); the mixture is that of arXiv 1308.0850.
 """
 
+import collections
 import dataclasses
 import difflib
 import json
@@ -23,6 +24,7 @@ from rnn import CELLS, affine, dropout_mask, glorot_uniform, unroll
 CHOICES = {"dec_model": tuple(CELLS), "enc_model": ("cnn", "deep_cnn")}
 AT_LEAST_ONE = ["num_steps", "save_every", "img_H", "img_W", "max_seq_len", "dec_rnn_size", "z_size", "batch_size"]
 AT_LEAST_ONE += ["num_mixture", "keep_snapshots"]
+SIZES = ["img_H", "img_W", "dec_rnn_size", "z_size", "num_mixture"]  # a stranger's config may ask for any memory
 KEEP_PROBABILITIES = ["recurrent_dropout_prob", "input_dropout_prob", "output_dropout_prob"]
 
 
@@ -70,6 +72,10 @@ class HParams:
             _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
         for name in AT_LEAST_ONE:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in SIZES:
+            _require(getattr(self, name) <= 16384, name, getattr(self, name), "16384 or less")
+        _require(len(self.enc_filters) <= 16, "enc_filters", self.enc_filters, "16 levels or fewer")
+        _require(max(self.enc_filters, default=0) <= 16384, "enc_filters", self.enc_filters, "16384 or less")
         for name in (*KEEP_PROBABILITIES, "augment_stroke_prob"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability, 0 to 1")
         for name in KEEP_PROBABILITIES:
@@ -80,7 +86,7 @@ class HParams:
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(self.data_set and all(self.data_set), "data_set", self.data_set, "one name or more")
         _require(self.enc_filters and min(self.enc_filters) >= 1, "enc_filters", self.enc_filters, "positive numbers")
-        same = sorted({name for name in self.data_set if self.data_set.count(name) > 1})
+        same = [name for name, count in collections.Counter(self.data_set).items() if count > 1]
         _require(not same, "data_set", same, "each category once")
 
     def parse(self, text: str) -> "HParams":
@@ -100,7 +106,7 @@ class HParams:
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 raise ValueError(
-                    f"unknown hyper-parameter {key!r}"
+                    f"unknown hyper-parameter {key!r:.50}"
                     + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
                 )
         return dataclasses.replace(self, **changes)
@@ -130,7 +136,7 @@ class HParams:
 
 def _require(condition, name, found, wanted):
     if not condition:
-        raise ValueError(f"hyper-parameter {name} is {found!r}; wanted {wanted}")
+        raise ValueError(f"hyper-parameter {name} is {found!r:.200}; wanted {wanted}")
 
 
 def _split_outside_brackets(text):
@@ -167,7 +173,7 @@ def _typed(name, value, kind):
         return number
     except (KeyError, TypeError, ValueError, OverflowError):
         wanted = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}[kind]
-        raise ValueError(f"hyper-parameter {name} is {value!r}; wanted {wanted}") from None
+        raise ValueError(f"hyper-parameter {name} is {value!r:.200}; wanted {wanted}") from None
 
 
 def get_default_hparams() -> HParams:
@@ -187,8 +193,8 @@ def get_default_hparams() -> HParams:
 def get_demo_hparams() -> HParams:
     """A small model that draws within minutes on two cores; its encoder and its sense of place are not the paper's."""
     return get_default_hparams().replace(
-        num_steps=2400,
-        save_every=300,
+        num_steps=2800,
+        save_every=350,
         enc_model="deep_cnn",
         enc_filters=[8, 16, 32, 64],
         presig_bias=-6.0,
@@ -199,7 +205,7 @@ def get_demo_hparams() -> HParams:
         batch_size=50,
         num_mixture=10,
         learning_rate=0.003,
-        decay_rate=0.999,
+        decay_rate=0.9991,
         min_learning_rate=0.0001,
         use_recurrent_dropout=False,
         random_scale_factor=0.0,
@@ -475,11 +481,12 @@ class Model(tf.Module):
         return tf.matmul(h, self.weights["RNN/output_w"]) + self.weights["RNN/output_b"]
 
     @tf.function(reduce_retracing=True)
-    def generate(self, z, initial_state, first, steps, temperature, greedy, run_on, seed):
+    def generate(self, z, initial_state, first, steps, temperature, greedy, run_on, seed, given, given_lengths):
         """The sampling loop: draw a point, feed it back.
 
         z ``[N, Z]`` or None, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first),
-        temperature ``[N]``, greedy and run_on (to the last step even when all have ended) bool.
+        temperature ``[N]``, greedy and run_on (to the last step even when all have ended) bool; the first
+        given_lengths ``[N]`` points of each drawing are those of given ``[P, N, 5]``, P >= 1, instead of drawn.
         Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
         """
         products, params = self.cell.prepare(z)
@@ -492,6 +499,7 @@ class Model(tf.Module):
             h, state = self.cell.step(seen, state, product, params)
             output = self._output(h)
             x = draw_point(mixture_params(output), temperature, greedy, tf.random.fold_in(seed, t))
+            x = tf.where((t < given_lengths)[:, None], given[tf.minimum(t, tf.shape(given)[0] - 1)], x)
             return t + 1, x, position, state, ended | (x[:, 4] > 0), strokes.write(t, x), outputs.write(t, output)
 
         def goes_on(t, x, position, state, ended, *_):
@@ -537,7 +545,20 @@ def _seed_pair(seed):
     return tf.constant([seed, 0], tf.int32)
 
 
-def _run_generate(model, z, rows, seq_len, temperature, greedy_mode, run_on, seed):
+def _pack_given(given, rows, seq_len):
+    """Stroke-3 drawings begun (None: nothing) -> (stroke-5 ``[P, N, 5]``, lengths ``[N]``), P >= 1."""
+    given = [np.zeros((0, 3))] * rows if given is None else given
+    lengths = np.array([len(strokes) for strokes in given], np.int32)
+    if (lengths >= seq_len).any():
+        raise ValueError(f"{lengths.max()} points are given; with seq_len {seq_len} that leaves nothing to draw")
+    packed = np.zeros((max(lengths.max(initial=0), 1), rows, 5), np.float32)
+    for n, strokes in enumerate(given):
+        lifted = strokes[:, 2] > 0
+        packed[: len(strokes), n] = np.column_stack([strokes[:, :2], ~lifted, lifted, np.zeros(len(strokes))])
+    return tf.constant(packed), tf.constant(lengths)
+
+
+def _run_generate(model, z, rows, seq_len, temperature, greedy_mode, run_on, seed, given=None):
     temperature = np.broadcast_to(np.asarray(temperature, np.float32), [rows])
     if not (temperature > 0).all():
         raise ValueError("temperature must be above 0; greedy_mode=True draws without chance")
@@ -550,6 +571,7 @@ def _run_generate(model, z, rows, seq_len, temperature, greedy_mode, run_on, see
         tf.constant(greedy_mode),
         tf.constant(run_on),
         _seed_pair(seed),
+        *_pack_given(given, rows, seq_len),
     )
 
 
@@ -574,18 +596,26 @@ def sample(model, seq_len: int = 250, temperature: float = 1.0, greedy_mode: boo
 
 
 def sample_batch(
-    model, z=None, seq_len: int = 250, temperature=1.0, greedy_mode: bool = False, num: int | None = None, seed=None
+    model,
+    z=None,
+    seq_len: int = 250,
+    temperature=1.0,
+    greedy_mode: bool = False,
+    num: int | None = None,
+    seed=None,
+    given: list[np.ndarray] | None = None,
 ) -> list[np.ndarray]:
     """Draw one drawing for each row of z ``[N, Z]``, together; stops when all have ended.
 
     ``temperature`` is one number or one for each drawing; without z (unconditional, or z ~ N(0, 1)) give ``num``.
+    ``given``: a stroke-3 beginning ``[k, 3]``, k < ``seq_len``, for each, kept as it is, that the drawing goes on from.
     Returns stroke-5 arrays, each cut before its end: an empty one ended at once.
     """
     if z is None and num is None:
         raise ValueError("give z, or num drawings to make")
     rows = num if z is None else len(z)
     z = _latent_code(model, z, rows, seed)
-    strokes, _ = _run_generate(model, z, rows, seq_len, temperature, greedy_mode, False, seed)
+    strokes, _ = _run_generate(model, z, rows, seq_len, temperature, greedy_mode, False, seed, given)
     strokes = strokes.numpy()  # [t, N, 5]
     drawings = []
     for n in range(rows):
@@ -602,6 +632,7 @@ LATEST_DIR = "latest"  # below the snapshots that validated best: the newest sta
 OUR_PREFIX = "model/weights/"
 OUR_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 THEIR_PREFIX = "vector_rnn/"
+READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)  # of damaged files; a cut one: IndexError
 
 
 def load_config(model_dir: str | Path) -> str:
@@ -616,7 +647,7 @@ def load_hparams(model_dir: str | Path) -> HParams:
     """The hyper-parameters of a snapshot directory. Raises FileNotFoundError, or ValueError naming the file."""
     try:
         return HParams.from_json(load_config(model_dir))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{Path(model_dir) / CONFIG_NAME}: {error}") from None
 
 
@@ -635,15 +666,18 @@ def save_config(model_dir: str | Path, hps: HParams, data_info: dict) -> None:
     temporary.replace(path)
 
 
-def _complete_snapshots(directory: Path) -> list[Path]:
+def complete_snapshots(directory: Path) -> list[Path]:
     """Snapshots that ``checkpoint`` lists, newest first; only complete ones get there.
 
     The directory given counts, wherever ``checkpoint`` says that the files once were.
     """
-    state = tf.train.get_checkpoint_state(str(directory)) if directory.is_dir() else None
+    try:
+        state = tf.train.get_checkpoint_state(str(directory)) if directory.is_dir() else None
+    except READ_ERRORS:  # the file is damaged
+        state = None
     names = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
     paths = [directory / name.replace("\\", "/").rsplit("/", 1)[-1] for name in names]
-    paths = [path for path in dict.fromkeys(paths) if re.fullmatch(r".+-\d+", path.name)]
+    paths = [path for path in dict.fromkeys(paths) if re.fullmatch(r".{1,200}-\d{1,18}", path.name)]
     return [path for path in paths if path.with_name(path.name + ".index").is_file()]
 
 
@@ -655,18 +689,21 @@ def snapshot_step(path: str | Path) -> int:
 def find_snapshot(model_dir: str | Path) -> Path | None:
     """The snapshot to draw with, as a path without ending: the best by validation, else the latest, or None."""
     model_dir = Path(model_dir)
-    return next(iter(_complete_snapshots(model_dir) + _complete_snapshots(model_dir / LATEST_DIR)), None)
+    return next(iter(complete_snapshots(model_dir) + complete_snapshots(model_dir / LATEST_DIR)), None)
 
 
 def list_snapshots(model_dir: str | Path) -> list[Path]:
     """All snapshots to go on from, as paths without ending, newest first."""
-    paths = _complete_snapshots(Path(model_dir) / LATEST_DIR) + _complete_snapshots(Path(model_dir))
+    paths = complete_snapshots(Path(model_dir) / LATEST_DIR) + complete_snapshots(Path(model_dir))
     return sorted(paths, key=snapshot_step, reverse=True)
 
 
 def is_ours(path: str | Path) -> bool:
     """Whether a snapshot holds a run's whole state, as this program writes it, or an original's weights."""
-    return any(name.startswith(OUR_PREFIX) for name, _ in tf.train.list_variables(str(path)))
+    try:
+        return any(name.startswith(OUR_PREFIX) for name, _ in tf.train.list_variables(str(path)))
+    except READ_ERRORS:  # damaged: passed over when restored
+        return True
 
 
 def load_snapshot(model: Model, model_dir: str | Path) -> int:
@@ -685,7 +722,7 @@ def load_weights(model: Model, path: str | Path) -> int:
     try:
         reader = tf.train.load_checkpoint(str(path))
         shapes = reader.get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except READ_ERRORS as error:
         raise ValueError(f"{path} is no readable snapshot ({error})") from None
     keys = _weight_keys(shapes)
     wrong = [f"{name} is missing (wanted {_shape(v)})" for name, v in model.weights.items() if name not in keys]
@@ -699,7 +736,7 @@ def load_weights(model: Model, path: str | Path) -> int:
         raise ValueError(f"{path} does not fit its hyper-parameters: " + "; ".join(wrong))
     try:
         values = {name: reader.get_tensor(key) for name, key in keys.items()}
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+    except READ_ERRORS as error:
         raise ValueError(f"{path} is damaged ({error})") from None
     for name, value in values.items():  # only now: a damaged snapshot leaves the model as it was
         model.weights[name].assign(value)

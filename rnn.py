@@ -64,6 +64,13 @@ def _context_offset(context, rows, bias=None):
     return offset
 
 
+def _gates_product(weights, context):
+    """All gates from [x, h] in one product, what the context and the bias add as its offset."""
+    x_rows, context_rows = split_rows(weights["W_xh"], context)
+    matrix = tf.concat([x_rows, weights["W_hh"]], axis=0)
+    return {"gates": (matrix, _context_offset(context, context_rows, weights.get("bias")))}
+
+
 class LSTMCell:
     """Long short-term memory with a forget bias and recurrent dropout; the state vector is [c, h]."""
 
@@ -80,9 +87,7 @@ class LSTMCell:
 
     def prepare(self, context: tf.Tensor | None = None):
         """(products, params); the last C rows of ``W_xh`` belong to the context ``[N, C]``."""
-        x_rows, context_rows = split_rows(self.weights["W_xh"], context)
-        matrix = tf.concat([x_rows, self.weights["W_hh"]], axis=0)
-        return {"gates": (matrix, _context_offset(context, context_rows, self.weights["bias"]))}, {}
+        return _gates_product(self.weights, context), {}
 
     def step(self, x, state, product, params, mask=None):
         """c' = c s(f + 1) + s(i) tanh(j), h' = tanh(c') s(o);  x [N, I], state (c, h) -> (h', (c', h'))."""
@@ -141,9 +146,7 @@ class LayerNormLSTMCell:
 
     def prepare(self, context: tf.Tensor | None = None):
         """(products, params); the last C rows of ``W_xh`` belong to the context ``[N, C]``."""
-        x_rows, context_rows = split_rows(self.weights["W_xh"], context)
-        matrix = tf.concat([x_rows, self.weights["W_hh"]], axis=0)
-        return {"gates": (matrix, _context_offset(context, context_rows))}, _norm_params(self.weights)
+        return _gates_product(self.weights, context), _norm_params(self.weights)
 
     def step(self, x, state, product, params, mask=None):
         """As ``LSTMCell``, with LN(i, j, f, o) and h' = tanh(LN(c')) s(o);  state (h, c) -> (h', (h', c'))."""

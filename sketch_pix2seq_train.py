@@ -13,6 +13,7 @@ import argparse
 import csv
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,8 +30,10 @@ from model import (
     CONFIG_NAME,
     LATEST_DIR,
     PRESETS,
+    READ_ERRORS,
     HParams,
     Model,
+    complete_snapshots,
     is_ours,
     list_snapshots,
     load_hparams,
@@ -168,6 +171,7 @@ class Snapshots:
         self.managers = {}
         for kind, directory in (("best", self.root), ("latest", self.root / LATEST_DIR)):
             save_config(directory, trainer.hps, data_info)
+            keep_to_directory(directory)
             self.managers[kind] = tf.train.CheckpointManager(
                 trainer.checkpoint, str(directory), max_to_keep=trainer.hps.keep_snapshots, checkpoint_name="vector"
             )
@@ -199,6 +203,19 @@ class Snapshots:
         return None
 
 
+def keep_to_directory(directory: Path) -> None:
+    """Rewrite ``checkpoint`` with what is there: a manager deletes old snapshots wherever a stranger's names them."""
+    paths = complete_snapshots(directory)[::-1]
+    if paths:
+        stamps = [path.with_name(path.name + ".index").stat().st_mtime for path in paths]
+        names = [str(path) for path in paths]
+        tf.compat.v1.train.update_checkpoint_state(
+            str(directory), names[-1], names, all_model_checkpoint_timestamps=stamps, last_preserved_timestamp=0.0
+        )
+    else:
+        (directory / "checkpoint").unlink(missing_ok=True)  # damaged, or of files that are gone
+
+
 def restore(trainer: Trainer, path: Path) -> None:
     """Load a snapshot of ours whole, or the original's weights and step. Raises ValueError if damaged."""
     step = load_weights(trainer.model, path)  # tells what does not fit, by name
@@ -207,7 +224,7 @@ def restore(trainer: Trainer, path: Path) -> None:
         return
     try:
         trainer.checkpoint.restore(str(path)).assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+    except (*READ_ERRORS, AssertionError) as error:
         raise ValueError(f"{path} is damaged ({_first_line(error)})") from None
 
 
@@ -217,7 +234,8 @@ def newest_snapshot(root: str | Path) -> Path | None:
 
 
 def _first_line(error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\{\{.*?\}\} | \[Op:\w+\]", "", line)
 
 
 def claim_root(snapshot_root: Path, log_root: Path, resume: bool, overwrite: bool) -> filelock.FileLock:
@@ -286,8 +304,10 @@ class RunLog:
         self.csv_path = self.root / "metrics.csv"
         self.rows = [row for row in self._read() if int(row[0]) < first_step]
         self.writer = tf.summary.create_file_writer(str(self.root))
-        with open(self.csv_path, "w", newline="") as file:
+        part = self.csv_path.with_name("metrics.csv.part")
+        with open(part, "w", newline="") as file:
             csv.writer(file).writerows([self.COLUMNS, *self.rows])
+        part.replace(self.csv_path)
 
     def _read(self):
         if not self.csv_path.is_file():
@@ -303,6 +323,10 @@ class RunLog:
         with self.writer.as_default(step=int(row[0])):
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)
+
+    def has(self, split: str, step: int) -> bool:
+        """Whether the cost of a split after a step is known."""
+        return any(row[:2] == [str(step), split] for row in self.rows)
 
     def train(self, step: int, rate: float, cost: float, seconds: float) -> None:
         """Cost and reconstruction cost are the same number: there is no KL term."""
@@ -383,9 +407,9 @@ def validate(trainer, loaders, log, snapshots, step: int) -> None:
     log.valid(step, best, cost, time.time() - start)
     if improved:
         trainer.best_valid_cost.assign(cost)
-        tqdm.write(f"saved {snapshots.save('best')}")
         start = time.time()
         log.test(step, trainer.evaluate(test), time.time() - start)
+        tqdm.write(f"saved {snapshots.save('best')}")  # last: a run goes on after it, were it killed here
     log.plot()
 
 
@@ -446,9 +470,10 @@ def progress_bar(first: int, last: int) -> tqdm:
 def finish(trainer, loaders, log, snapshots, first: int, signal_number: int | None) -> None:
     """Save what there is, and say what to do next."""
     step = int(trainer.next_step)
-    if step > first:
-        if signal_number is None and (step - 1) % trainer.hps.save_every != 0:
-            validate(trainer, loaders, log, snapshots, step - 1)
+    unmeasured = signal_number is None and step > 0 and not log.has("valid", step - 1)  # perhaps since a kill here
+    if unmeasured:
+        validate(trainer, loaders, log, snapshots, step - 1)
+    if step > first or unmeasured:
         path = snapshots.save("latest")
         log.plot()
         print(f"saved {path}; updates skipped as not finite: {int(trainer.skipped_updates)}")

@@ -402,8 +402,8 @@ class PackedStrokes(NamedTuple):
         lengths = np.array([len(drawing) for drawing in drawings], np.int64)
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         points = np.concatenate(drawings) if drawings else np.zeros((0, 3))
-        points = points.astype(np.float32)
-        np.clip(points[:, :2], -OFFSET_LIMIT, OFFSET_LIMIT, out=points[:, :2])
+        limits = [OFFSET_LIMIT, OFFSET_LIMIT, 1]  # before float32, which far offsets would overflow
+        points = np.clip(points, np.negative(limits), limits).astype(np.float32)
         return cls(points, starts, lengths)
 
     def centre(self) -> None:
@@ -589,6 +589,26 @@ def line_width_pixels(loader: DataLoader, height: int, width: int) -> float:
     return float(np.mean(widths))
 
 
+def _read_category(data_dir, data_set: str, hps, images: bool):
+    """One category's strokes and bitmaps a split, too long drawings left out -> (strokes, bitmaps, scale, skipped)."""
+    path = npz_path(data_dir, data_set)
+    found = load_strokes(path)
+    try:
+        scale_factor = get_scale_factor(found["train"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    rasters = None
+    if images and hps.conditional:
+        rasters = load_bitmaps(bitmap_path(data_dir, data_set, hps.img_H, hps.img_W), strokes_digest(found))
+    strokes, bitmaps = {}, {}
+    for split in SPLITS:
+        fits = [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len]
+        strokes[split] = [found[split][i] for i in fits]
+        bitmaps[split] = np.zeros((len(fits), 0, 0), np.uint8) if rasters is None else rasters[split][fits]
+    skipped = sum(len(found[split]) - len(strokes[split]) for split in SPLITS)
+    return strokes, bitmaps, scale_factor, skipped
+
+
 def load_dataset(data_dir: str | Path, hps, images: bool = True):
     """Read the strokes and bitmaps of all ``hps.data_set`` -> (train, valid, test, hps).
 
@@ -596,27 +616,8 @@ def load_dataset(data_dir: str | Path, hps, images: bool = True):
     the longest drawing's. Drawings over ``hps.max_seq_len`` points are skipped; ``train.skipped`` counts them.
     ``images=False`` reads no bitmaps. Raises FileNotFoundError or ValueError with the remedy.
     """
-    strokes = {split: [] for split in SPLITS}
-    bitmaps = {split: [] for split in SPLITS}
-    labels = {split: [] for split in SPLITS}
-    category_scale_factors, skipped = {}, 0
-    for label, data_set in enumerate(hps.data_set):
-        found = load_strokes(npz_path(data_dir, data_set))
-        try:
-            category_scale_factors[category_name(data_set)] = get_scale_factor(found["train"])
-        except ValueError as error:
-            raise ValueError(f"{npz_path(data_dir, data_set)}: {error}") from None
-        rasters = None
-        if images and hps.conditional:
-            path = bitmap_path(data_dir, data_set, hps.img_H, hps.img_W)
-            rasters = load_bitmaps(path, strokes_digest(found))
-        for split in SPLITS:
-            fits = [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len]
-            skipped += len(found[split]) - len(fits)
-            strokes[split] += [found[split][i] for i in fits]
-            labels[split] += [label] * len(fits)
-            if rasters is not None:
-                bitmaps[split].append(rasters[split][fits])
+    categories = [_read_category(data_dir, data_set, hps, images) for data_set in hps.data_set]
+    strokes = {split: [drawing for found, *_ in categories for drawing in found[split]] for split in SPLITS}
     for split in SPLITS:
         if not strokes[split]:
             raise ValueError(f"no {split} drawing of {hps.max_seq_len} points or fewer in {', '.join(hps.data_set)}")
@@ -628,8 +629,8 @@ def load_dataset(data_dir: str | Path, hps, images: bool = True):
         loaders.append(
             DataLoader(
                 strokes[split],
-                np.concatenate(bitmaps[split]) if bitmaps[split] else None,
-                np.array(labels[split]),
+                np.concatenate([bitmaps[split] for _, bitmaps, *_ in categories]),
+                np.repeat(np.arange(len(categories)), [len(found[split]) for found, *_ in categories]),
                 scale_factor=scale_factor,
                 batch_size=hps.batch_size,
                 max_seq_len=longest,
@@ -641,8 +642,9 @@ def load_dataset(data_dir: str | Path, hps, images: bool = True):
             )
         )
     train, valid, test = loaders
-    train.skipped = skipped
-    train.category_scale_factors = category_scale_factors
+    train.skipped = sum(skipped for *_, skipped in categories)
+    scales = [scale_factor for _, _, scale_factor, _ in categories]
+    train.category_scale_factors = dict(zip(map(category_name, hps.data_set), scales, strict=True))
     return train, valid, test, hps.replace(max_seq_len=longest)
 
 
@@ -668,6 +670,6 @@ def run_script(main) -> None:
     """Run a script's ``main``; a user's mistake gets one line and exit code 2."""
     try:
         sys.exit(main())
-    except (ValueError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+    except (ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -23,6 +23,7 @@ from render_svg2bitmap import (  # noqa: E402
     load_image,
     make_pool,
     rasterize_all,
+    read_image,
     render_category,
     svg_path,
     svg_text,
@@ -31,6 +32,7 @@ from utils import DRAWING_SETTINGS, SPLITS, PackedStrokes, get_scale_factor, loa
 
 QUICKDRAW = (345, 75_000)  # categories, drawings in each
 SIDE = 48
+REPEATS = 4
 
 
 def normalised(strokes: dict[str, list[np.ndarray]], split: str, count: int | None = None) -> list[np.ndarray]:
@@ -44,59 +46,74 @@ def normalised(strokes: dict[str, list[np.ndarray]], split: str, count: int | No
 # Speed
 
 
-def render_one_by_one(drawings: list[np.ndarray], directory: Path) -> float:
-    """Drawings a second the way of the original: a file by svgwrite, a parse by CairoSVG, a PNG, padded and saved."""
+def render_one_by_one(drawings: list[np.ndarray], directory: Path) -> None:
+    """The way of the original, point by point: an SVG file, a parse by CairoSVG, a PNG, padded and saved again."""
     import cairosvg
     import svgwrite
 
-    began = time.perf_counter()
+    factor, padding = DRAWING_SETTINGS["factor"], DRAWING_SETTINGS["padding"]
     for i, drawing in enumerate(drawings):
         svg, png = str(directory / f"{i}.svg"), directory / f"{i}.png"
-        data, width, height = svg_path(drawing, DRAWING_SETTINGS["factor"], DRAWING_SETTINGS["padding"])
+        xs, ys, letters, lifted = [0.0], [0.0], [], True
+        for point in drawing:
+            x, y = float(point[0]) / factor, float(point[1]) / factor
+            letters.append(f"{'m' if lifted else 'l'}{x},{y}")
+            xs.append(xs[-1] + x)
+            ys.append(ys[-1] + y)
+            lifted = point[2] > 0
+        width, height = max(xs) - min(xs) + padding, max(ys) - min(ys) + padding
         page = svgwrite.Drawing(svg, size=(width, height))
         page.add(page.rect(insert=(0, 0), size=(width, height), fill="white"))
-        page.add(page.path(data).stroke("black", 1).fill("none"))
+        start = f"M{padding / 2 - min(xs)},{padding / 2 - min(ys)} "
+        page.add(page.path(start + " ".join(letters)).stroke("black", 1).fill("none"))
         page.save()
         cairosvg.svg2png(url=svg, write_to=str(png), scale=min(SIDE / width, SIDE / height))
         with Image.open(png) as image:
             bitmap = Image.new("L", (SIDE, SIDE), 255)
-            bitmap.paste(image.convert("L"), ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
+            bitmap.paste(image.convert("L"), (round((SIDE - image.width) / 2), round((SIDE - image.height) / 2)))
         bitmap.save(png)
-    return len(drawings) / (time.perf_counter() - began)
 
 
-def measure_speed(paths: list[Path], workers: int, seconds: float = 2.0) -> None:
-    """Print, for each category, drawings a second of both ways in turn, and what all of QuickDraw would take."""
-    pool = make_pool(workers)
-    list(pool.map(len, [""] * workers * 4))
-    with tempfile.TemporaryDirectory() as directory:
-        for path in paths:
-            strokes = load_strokes(path)
-            total = sum(len(strokes[split]) for split in SPLITS)
-            points = np.mean([len(drawing) for drawing in strokes["train"]])
-            some = normalised(strokes, "train", 100)
-            repeats = max(1, round(seconds * 10_000 / total))
-            slow, fast, whole = [], [], []
-            for _ in range(3):  # in turn, as other programs come and go; the best of each counts
-                slow.append(render_one_by_one(some, Path(directory)))
-                began = time.perf_counter()
-                for _ in range(repeats):
-                    render_category(strokes, Path(directory, "x_48x48.npz"), SIDE, SIDE, "cairo", pool)
-                fast.append(repeats * total / (time.perf_counter() - began))
-                began = time.perf_counter()
-                read = load_strokes(path)
-                render_category(read, Path(directory, "x_48x48.npz"), SIDE, SIDE, "cairo", pool)
-                whole.append(total / (time.perf_counter() - began))
-            hours = QUICKDRAW[0] * QUICKDRAW[1] / max(whole) / 3600
-            print(f"{path.stem}: {total:,} drawings of {points:.0f} points, {SIDE} x {SIDE}, {workers} workers")
-            for what, rates in (
-                ("one SVG file, CairoSVG parse and PNG each", slow),
-                ("--render_mode=cairo, to the saved file", fast),
-                ("the same, and reading the strokes", whole),
-            ):
-                print(f"  {what:42} {max(rates):8,.0f} drawings/s {max(rates) / max(slow):6.1f} x")
-            print(f"  {QUICKDRAW[0]} categories x {QUICKDRAW[1]:,} such drawings: {hours:.1f} hours")
-    pool.shutdown()
+def timed(work, *arguments, clock=time.perf_counter) -> float:
+    """Seconds that ``work(*arguments)`` takes."""
+    began = clock()
+    work(*arguments)
+    return clock() - began
+
+
+def measure_speed(path: Path, pool, folder: Path) -> None:
+    """Print drawings a second of both ways for a category, and what all of QuickDraw would take.
+
+    Both are measured in turn, and the best of each counts, as other programs come and go. Time of the processor
+    says more on a machine that is busy with other things.
+    """
+    strokes = load_strokes(path)
+    total = sum(len(strokes[split]) for split in SPLITS)
+    some = normalised(strokes, "train", 100)
+
+    def render(pool, strokes=None):
+        render_category(strokes or load_strokes(path), folder / "x_48x48.npz", SIDE, SIDE, "cairo", pool)
+
+    slow, fast, whole, slow_work, fast_work = [], [], [], [], []
+    for _ in range(REPEATS):
+        slow.append(len(some) / timed(render_one_by_one, some, folder))
+        slow_work.append(timed(render_one_by_one, some, folder, clock=time.process_time) / len(some))
+        for _ in range(max(1, 4000 // total)):
+            fast.append(total / timed(render, pool, strokes))
+            whole.append(total / timed(render, pool))
+            fast_work.append(timed(render, None, strokes, clock=time.process_time) / total)
+    points = np.mean([len(drawing) for drawing in strokes["train"]])
+    print(f"{path.stem}: {total:,} drawings of {points:.0f} points, {SIDE} x {SIDE}")
+    for what, rates in (
+        ("one SVG file, CairoSVG parse and PNG each", slow),
+        ("--render_mode=cairo, to the saved file", fast),
+        ("the same, and reading the strokes", whole),
+    ):
+        print(f"  {what:42} {max(rates):8,.0f} drawings/s {max(rates) / max(slow):6.1f} x")
+    before, after = min(slow_work) * 1e6, min(fast_work) * 1e6
+    print(f"  processor time of one: {before:,.0f} and {after:,.0f} microseconds, {before / after:.1f} x on each core")
+    hours = QUICKDRAW[0] * QUICKDRAW[1] / max(whole) / 3600
+    print(f"  {QUICKDRAW[0]} categories x {QUICKDRAW[1]:,} such drawings: {hours:.1f} hours")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -229,11 +246,10 @@ def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None)
 def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
     """An image file and what ``load_image`` made of it, side by side: uint8 ``[2 H, 4 W]``."""
     height, width = (2 * side for side in bitmap.shape)
-    with Image.open(file) as image:
-        image = image.convert("RGBA") if image.has_transparency_data else image
-        image.thumbnail((width, height))
-        page = Image.new("L", (width, height), 190)
-        page.paste(image.convert("L"), ((width - image.width) // 2, (height - image.height) // 2))
+    image = read_image(Path(file))
+    image.thumbnail((width, height))
+    page = Image.new("L", (width, height), 190)
+    page.paste(image.convert("L"), ((width - image.width) // 2, (height - image.height) // 2))
     return np.concatenate([np.asarray(page), np.kron(bitmap, np.ones((2, 2), np.uint8))], axis=1)
 
 
@@ -242,13 +258,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("speed", "inkscape", "images"))
     parser.add_argument("npz", type=Path, nargs="+", help="categories")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="speed: processes")
     parser.add_argument("--count", type=int, default=200, help="images: drawings in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="images: write a contact sheet of some, a PNG")
     args = parser.parse_args(argv)
     if args.what == "speed":
-        measure_speed(args.npz, args.workers)
+        pool = make_pool(args.workers)
+        list(pool.map(len, [""] * args.workers * 4))  # started
+        with pool, tempfile.TemporaryDirectory() as directory:
+            for path in args.npz:
+                measure_speed(path, pool, Path(directory))
     elif args.what == "inkscape":
         compare_engines(args.npz)
     else:

@@ -1,0 +1,268 @@
+"""What takes longer than a test may: kills, fuzzing, extreme numbers. Prints the table of the README.
+
+    make soak                                # or: python tests/soak.py [--quick] [--seed 1]
+
+Exit code 1 if anything did not hold; the reason goes to standard error.
+"""
+
+import argparse
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import numpy as np  # noqa: E402
+import test_safe_reading as reading  # noqa: E402
+from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
+
+import utils  # noqa: E402
+
+FULL = {"kills": 25, "mid_write": 8, "fuzz": 20_000, "steps": 1000}
+QUICK = {"kills": 6, "mid_write": 2, "fuzz": 2_000, "steps": 100}
+HANG = 10.0  # seconds that a refusal may take
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Kills
+
+
+def temporary_files(root: Path) -> list[str]:
+    """What lies about while TensorFlow writes a snapshot, and only then."""
+    return [str(path) for path in root.rglob("*") if "_temp" in str(path.relative_to(root)) and path.is_file()]
+
+
+def kill_in_mid_write(process: subprocess.Popen, root: Path, patience: float = 60.0) -> bool:
+    """Freeze the training when a snapshot is being written; if it then lies there half written, kill it."""
+    end = time.time() + patience
+    while process.poll() is None and time.time() < end:
+        if temporary_files(root):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.02)  # until all its threads stand still
+            if temporary_files(root):
+                process.kill()
+                process.wait()
+                return bool(temporary_files(root))
+            process.send_signal(signal.SIGCONT)
+    return False
+
+
+def kill_at_random(process: subprocess.Popen, root: Path, started: float, rng: random.Random) -> bool:
+    """Kill within three seconds: half the times of its start, half of the time when it writes all the while."""
+    if rng.random() < 0.5:
+        before = {path: path.stat().st_mtime for path in root.rglob("checkpoint")}
+        while process.poll() is None and time.time() < started + 120:
+            if any(path.stat().st_mtime != before.get(path) for path in root.rglob("checkpoint")):
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 3))
+    else:
+        time.sleep(rng.uniform(0, 12))
+    if process.poll() is not None:
+        return False
+    process.kill()
+    process.wait()
+    return True
+
+
+def soak_kills(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
+    import test_trust as trust
+
+    from model import find_snapshot
+
+    data_dir = trust.make_data(directory / "data", lengths=(4, 5))
+    hparams = trust.TINY | {"num_steps": 400, "save_every": 10, "augment_stroke_prob": 0, "keep_snapshots": 2}
+
+    def start(run: Path) -> subprocess.Popen:
+        resuming = ["--resume_training"] if any(run.rglob("vector-*.index")) else []
+        command = [sys.executable, str(ROOT / "sketch_pix2seq_train.py")]
+        command += trust.arguments(data_dir, run, *resuming, **({} if resuming else hparams | {"save_minutes": 1e-9}))
+        log = open(run.with_suffix(".txt"), "a")  # noqa: SIM115 (the process holds it)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def assert_as_if_never_killed(run: Path) -> None:
+        trust.assert_same(trust.newest_state(run), trust.newest_state(directory / "whole"))
+        found, sure = (find_snapshot(directory / name / "snapshot") for name in (run.name, "whole"))
+        assert found.name == sure.name, f"best snapshot {found}, without kills {sure}"
+        trust.assert_same(trust.state(found), trust.state(sure))
+        assert trust.metrics(run) == trust.metrics(directory / "whole"), f"{run}: another metrics.csv"
+
+    trust.main(trust.arguments(data_dir, directory / "whole", **hparams | {"save_minutes": 1000}))
+    kills, mid_write, runs = 0, 0, 0
+    while kills < wanted["kills"] or mid_write < wanted["mid_write"]:
+        runs += 1
+        run = directory / f"killed-{runs}"
+        run.mkdir()
+        while True:
+            process, started = start(run), time.time()
+            in_need = kills < wanted["kills"] or mid_write < wanted["mid_write"]
+            if in_need and mid_write < wanted["mid_write"] and (kills + runs) % 2:
+                killed = kill_in_mid_write(process, run)
+                mid_write += killed
+            else:
+                killed = in_need and kill_at_random(process, run, started, rng)
+            kills += killed
+            if not killed:
+                code = process.wait(timeout=600)
+                assert code == 0, f"{run}: exit code {code}\n" + run.with_suffix(".txt").read_text()[-2000:]
+                if (run / "snapshot").exists() and trust.snapshot_step(
+                    trust.list_snapshots(run / "snapshot")[0]
+                ) == 399:
+                    break
+        assert_as_if_never_killed(run)
+    return [
+        ("SIGKILL at any time: goes on from a whole snapshot, ends bit for bit as if never killed", f"{kills} kills"),
+        ("of these, proven to fall while a snapshot was partly written", f"{mid_write} kills"),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Strangers' files
+
+
+def soak_files(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
+    """In a process of its own, whose memory is bounded: see ``main``."""
+    trace, path, slowest, refused = directory / "trace", directory / "x.npz", 0.0, 0
+    for i, make in enumerate(reading.TRACED.values()):
+        split = utils.SPLITS[i % 3]
+        reading.refusal(reading.write_pickle(path, make(str(trace)), split), split)
+    for body in [*reading.MISUSED.values(), *reading.BOMBS.values()]:
+        start = time.time()
+        reading.refusal(reading.write_pickle(path, body + b"."), "train")
+        slowest = max(slowest, time.time() - start)
+    count, kept = 0, set()
+
+    @seed(rng.randrange(2**32))
+    @settings(
+        max_examples=wanted["fuzz"],
+        deadline=1000 * HANG,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(reading.fuzzed(str(trace)))
+    def fuzz(content):
+        nonlocal count, refused
+        path.write_bytes(content)
+        refused += not reading.read_or_refuse(path)
+        count += 1
+        kept.add(hash(content))
+
+    fuzz()
+    assert not os.path.lexists(trace), "a malicious file was run"
+    misused = len(reading.MISUSED) + len(reading.BOMBS)
+    return [
+        ("malicious files refused, without a trace of what they would run", f"{len(reading.TRACED)} files"),
+        (f"misused names, damage and bombs refused within {HANG:.0f} s", f"{misused} files, {slowest:.1f} s at most"),
+        (
+            f"`load_strokes` fuzzed: drawings or a ValueError, none over {HANG:.0f} s, nothing run",
+            f"{count:,} inputs, {len(kept):,} different, {refused:,} refused",
+        ),
+        *large_files(path),
+    ]
+
+
+def large_files(path: Path) -> list[tuple]:
+    """The largest file that is read, one over the limit, and what reaches the limit of opcodes."""
+    drawings = np.random.default_rng(0).integers(-99, 99, (utils.MAX_DRAWINGS, 30, 3), np.int8).astype(np.int16)
+    drawings[:, :, 2] = 0
+    array = np.empty(len(drawings), object)
+    array[:] = [drawing.copy() for drawing in drawings]
+    body, rows = reading.header((len(array),)) + pickle.dumps(array, protocol=2), []
+    reading.write_npz(path, train=body)
+    del drawings, array, body
+
+    def timed(what, function):
+        start = time.process_time()
+        result = function()
+        rows.append((what, f"{time.process_time() - start:.1f} s of one core"))
+        return result
+
+    found = timed(f"{utils.MAX_DRAWINGS:,} drawings in one split: read", lambda: utils.load_strokes(path))
+    assert len(found["train"]) == utils.MAX_DRAWINGS
+    del found
+    reading.write_npz(path, train=reading.header((10**6,)) + b"(" * 10**6)
+    timed("1,000,000 drawings in one split: refused", lambda: reading.refusal(path, "train"))
+    for name, opcode in (("empty lists", b"]"), ("marks", b"(")):
+        body = reading.header() + opcode * (utils.MAX_OPCODES + 1)
+        reading.write_npz(path, zipfile.ZIP_DEFLATED, train=body)
+        what = f"a pickle of {utils.MAX_OPCODES:,} {name} in {path.stat().st_size // 1000:,} kB: refused"
+        assert "pickle opcodes" in timed(what, lambda: reading.refusal(path, "train"))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return [*rows, ("memory that all of the files above took at most", f"{memory:.1f} GB")]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Extreme offsets
+
+
+def soak_offsets(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
+    import test_trust as trust
+
+    # Offsets of a millionth beside offsets at the clamp of 1000, over and over.
+    data_dir = trust.make_data(directory / "data", sizes=(16,), change=lambda x: x**21 * 1000)
+    hparams = trust.TINY | {"dec_model": "hyper", "num_steps": wanted["steps"], "save_every": wanted["steps"] // 2}
+    assert trust.main(trust.arguments(data_dir, directory / "run", **hparams)) == 0
+    end = trust.newest_state(directory / "run")
+    counts = {
+        name: int(end[f"{name}/.ATTRIBUTES/VARIABLE_VALUE"]) for name in ("skipped_updates", "roll_backs", "next_step")
+    }
+    assert counts["next_step"] == wanted["steps"]
+    assert counts["roll_backs"] == 0
+    assert all(np.isfinite(value).all() for value in end.values()), "a weight is not finite"
+    costs = [float(row[2]) for row in trust.metrics(directory / "run")[1:]]
+    assert np.isfinite(costs).all()
+    done = f"{wanted['steps']:,} steps, {counts['skipped_updates']} updates skipped"
+    return [("`hyper` on drawings of extreme offsets: costs and weights stay finite", done)]
+
+
+PARTS = {"kills": soak_kills, "files": soak_files, "offsets": soak_offsets}
+
+
+def run_part(name: str, wanted: dict, seed: int) -> list[tuple]:
+    """One part, in a directory of its own, that stays if it fails."""
+    directory = Path(tempfile.mkdtemp(prefix=f"soak-{name}-"))
+    rows = PARTS[name](directory, wanted, random.Random(seed))
+    shutil.rmtree(directory)
+    return rows
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="less of it, in three minutes")
+    parser.add_argument("--seed", type=int, default=1, help="of kill times and fuzzed files")
+    parser.add_argument("--part", choices=PARTS, help="only this one")
+    args = parser.parse_args(argv)
+    wanted = QUICK if args.quick else FULL
+    if args.part:
+        if args.part == "files" and sys.platform == "linux":
+            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        for what, count in run_part(args.part, wanted, args.seed):
+            print(f"| {what} | {count} |", flush=True)
+        return 0
+    print("| what was tried, and held | count |\n|---|---|", flush=True)
+    failed = []
+    for part in PARTS:  # each in a process of its own: limits and TensorFlow's state stay there
+        command = [sys.executable, "-W", "ignore", __file__, "--part", part, "--seed", str(args.seed)]
+        command += ["--quick"] * args.quick
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+        print("".join(line for line in done.stdout.splitlines(True) if line.startswith("| ")), end="", flush=True)
+        failed += [part] * (done.returncode != 0)
+    if failed:
+        print(f"did not hold: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Every command of the README, run in miniature in a copy of the project, its outputs opened and checked.
+
+Only sizes are appended; the download comes from a server on this machine.
+"""
+
+import http.server
+import importlib
+import re
+import shlex
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import utils
+
+ROOT = Path(__file__).resolve().parent.parent
+FENCE = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+# What is appended to a command, by its beginning, so that it ends within seconds.
+TINY = '--hparams="dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=5,num_steps=2{}"'
+NOT_RUN = {
+    "make demo": "runs for minutes; its recipe is run below",
+    "make test": "is this",
+    "make soak": "runs for long",
+    "pip install -r requirements.txt": "the tests run with what it installs",
+}
+
+
+def readme_commands():
+    blocks = FENCE.findall((ROOT / "README.md").read_text())
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line]
+
+
+def demo_commands():
+    """What ``make demo`` runs, as ``make -n`` would print it."""
+    text = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^demo:.*?\n((?:\t.*\n)+)", text, re.MULTILINE)[1].replace("\\\n", " ")
+    recipe = recipe.replace("$(PYTHON)", "python").replace("$(DEMO)", re.search(r"^DEMO := (.*)$", text, re.M)[1])
+    return [line.strip() for line in recipe.splitlines() if line.strip().startswith("python")]
+
+
+def run_command(command, extra=()):
+    """``python script.py flags`` in this process, from the working directory -> exit code."""
+    program, script, *flags = shlex.split(command)
+    assert program == "python", command
+    assert (ROOT / script).is_file(), command
+    return importlib.import_module(Path(script).stem).main([*flags, *extra])
+
+
+def write_small(path, name, counts=(20, 8, 8)):
+    strokes = utils.load_strokes(ROOT / f"datasets/npz/doodle_{name}.npz")
+    splits = {}
+    for split, count in zip(utils.SPLITS, counts, strict=True):
+        splits[split] = np.empty(count, object)
+        splits[split][:] = strokes[split][:count]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **splits)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A working directory like a fresh clone, with fewer doodles."""
+    for path in (ROOT / "datasets/npz").glob("doodle_*.npz"):
+        write_small(tmp_path / "datasets/npz" / path.name, path.stem.removeprefix("doodle_"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def server(tmp_path_factory):
+    """QuickDraw's server, on this machine."""
+    directory = tmp_path_factory.mktemp("server")
+    for name, doodle in (("pig", "cat"), ("face", "fish"), ("airplane", "car")):
+        write_small(directory / f"{name}.npz", doodle)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=directory)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+
+
+def shrink(command):
+    """Sizes to append to a command."""
+    if "sketch_pix2seq_train.py" in command:
+        asked = re.search(r"--hparams=[\"']?([^\"']*)", command)
+        return shlex.split(TINY.format("," + asked[1] if asked else ""))
+    if "sketch_pix2seq_sampling.py" in command:
+        return ["--num_drawings=2"]
+    return []
+
+
+def check_drawings(sampling_dir):
+    with Image.open(sampling_dir / "gallery.png") as gallery:
+        assert np.asarray(gallery.convert("L")).min() < 60
+    assert list(sampling_dir.glob("*/sample_pred_cond_100.svg"))
+
+
+def test_every_command_of_the_readme(project, server):
+    drawings = project / "my_drawings"
+    prepare_own_drawings(drawings)
+    for command in readme_commands():
+        if command in NOT_RUN:
+            continue
+        extra = shrink(command)
+        if "download_quickdraw.py" in command:
+            extra = [f"--base_url={server}"]
+        if "tests/" in command or "benchmark" in command:
+            assert (ROOT / shlex.split(command)[1]).is_file()  # prints a table; its parts are tested on their own
+            continue
+        assert run_command(command, extra) == 0, command
+        if "sampling" in command:
+            sampling_dir = re.search(r"--sampling_dir[= ](\S+)", command)
+            check_drawings(project / (sampling_dir[1] if sampling_dir else "outputs/sampling"))
+    assert (project / "outputs/log/loss.png").is_file()
+    assert (project / "datasets/bitmap/pig_48x48.npz").is_file()
+    assert list((project / "datasets/npz").glob("my_set*.npz"))
+
+
+def prepare_own_drawings(directory):
+    """Two categories of SVGs, as somebody might have them."""
+    import render_svg2bitmap
+
+    for name in ("cat", "house"):
+        (directory / name).mkdir(parents=True)
+        strokes = utils.load_strokes(ROOT / f"datasets/npz/doodle_{name}.npz")["train"][:30]
+        for i, drawing in enumerate(strokes):
+            render_svg2bitmap.draw_strokes(drawing, directory / name / f"{i}.svg")
+
+
+def test_the_recipe_of_make_demo(project):
+    commands = demo_commands()
+    assert len(commands) == 4
+    for command in commands:
+        assert run_command(command, shrink(command)) == 0
+    check_drawings(project / "outputs/sampling")
+    shutil.rmtree(project / "outputs/demo/log")  # as the recipe does before it runs again
+    shutil.rmtree(project / "outputs/demo/snapshot")
+    assert run_command(commands[1], shrink(commands[1])) == 0
+
+
+def test_commands_not_run_are_still_in_the_readme():
+    assert set(NOT_RUN) <= set(readme_commands())

@@ -1,0 +1,737 @@
+"""What a run promises: exact resume, nothing overwritten, nothing lost to signals, damage, disks or bad numbers."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import sketch_pix2seq_train
+from model import (
+    LATEST_DIR,
+    HParams,
+    Model,
+    find_snapshot,
+    is_ours,
+    list_snapshots,
+    load_hparams,
+    load_snapshot,
+    mixture_params,
+    reconstruction_loss,
+    snapshot_step,
+)
+from sketch_pix2seq_train import RunLog, Snapshots, Trainer, main
+from utils import SPLITS, bitmap_path, npz_path, run_script, strokes_digest
+
+ROOT = Path(__file__).resolve().parent.parent
+ORIGINAL = ROOT / "tests" / "reference" / "trained_lstm"
+TINY = {
+    "data_set": "[toy.npz]", "img_H": 16, "img_W": 16, "dec_rnn_size": 8, "num_mixture": 2, "z_size": 4,
+    "batch_size": 4, "dec_model": "lstm", "num_steps": 8, "save_every": 3, "keep_snapshots": 3,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Miniature data and runs
+
+
+def make_data(data_dir: Path, lengths: tuple = (3, 9), sizes: tuple = (16, 48), change=lambda x: 20 * x) -> Path:
+    """A category of 20 drawings of random lengths and ``change``d random offsets, with bitmaps."""
+    rng = np.random.default_rng(0)
+    strokes, counts = {}, {"train": 12, "valid": 4, "test": 4}
+    for split in SPLITS:
+        strokes[split] = [change(rng.normal(size=(rng.integers(*lengths), 3))) for _ in range(counts[split])]
+        for drawing in strokes[split]:
+            drawing[:, 2] = rng.integers(0, 2, len(drawing))
+    for size in sizes:
+        path = bitmap_path(data_dir, "toy", size, size)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        bitmaps = {split: rng.integers(0, 256, (counts[split], size, size), np.uint8) for split in SPLITS}
+        np.savez(path, digest=strokes_digest(strokes), **bitmaps)
+    npz_path(data_dir, "toy").parent.mkdir()
+    np.savez(npz_path(data_dir, "toy"), **{split: np.array(strokes[split], object) for split in SPLITS})
+    return data_dir
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def even_data_dir(tmp_path_factory) -> Path:
+    """Drawings of one length, for which TensorFlow traces a graph only once."""
+    return make_data(tmp_path_factory.mktemp("data"), lengths=(4, 5), sizes=(16,))
+
+
+def arguments(data_dir: Path, run: Path, *flags: str, **hparams) -> list[str]:
+    text = ",".join(f"{key}={value}" for key, value in hparams.items())
+    roots = ["--data_dir", data_dir, "--snapshot_root", run / "snapshot", "--log_root", run / "log"]
+    return [*map(str, roots), "--hparams", text, *flags]
+
+
+@pytest.fixture
+def run_in_graphs(data_dir, monkeypatch):
+    """``main`` on the miniature data, every step's cost in ``metrics.csv``."""
+    monkeypatch.setattr(sketch_pix2seq_train, "LOG_EVERY", 1)
+    monkeypatch.setattr(RunLog, "plot", lambda self: None)  # slow, and tested elsewhere
+
+    def run(directory, *flags, data_dir=data_dir, **hparams):
+        asked = hparams if "--resume_training" in flags else TINY | hparams
+        return main(arguments(data_dir, directory, *flags, **asked))
+
+    return run
+
+
+@pytest.fixture
+def run_training(run_in_graphs):
+    """The same, step by step: tracing takes seconds, and most promises hold or fail without it."""
+    tf.config.run_functions_eagerly(True)
+    yield run_in_graphs
+    tf.config.run_functions_eagerly(False)
+
+
+def metrics(run: Path) -> list[list[str]]:
+    """The rows of ``metrics.csv``, times aside."""
+    with open(run / "log" / "metrics.csv", newline="") as file:
+        return [row[:-1] for row in csv.reader(file)]
+
+
+def state(snapshot: Path) -> dict[str, np.ndarray]:
+    """All that a snapshot holds, but for how often it was saved: weights, slots, step, counts."""
+    reader = tf.train.load_checkpoint(str(snapshot))
+    names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
+    return {name: reader.get_tensor(name) for name in names if not name.startswith("save_counter")}
+
+
+def newest_state(run: Path) -> dict[str, np.ndarray]:
+    return state(list_snapshots(run / "snapshot")[0])
+
+
+def assert_same(found: dict, wanted: dict) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def do_at_step(monkeypatch, step: int, action) -> None:
+    """Let ``action()`` happen right after the update of a step, once."""
+    update, done = Trainer.update, []
+
+    def wrapped(self, batch, now):
+        cost = update(self, batch, now)
+        if now == step and not done:
+            done.append(now)
+            action()
+        return cost
+
+    monkeypatch.setattr(Trainer, "update", wrapped)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Exact resume, same seed
+
+
+@pytest.mark.parametrize("dec_model", ["lstm", "layer_norm", "hyper"])
+def test_three_steps_stop_and_five_are_eight(
+    dec_model, data_dir, even_data_dir, run_in_graphs, tmp_path, monkeypatch, capsys
+):
+    data_dir = data_dir if dec_model == "lstm" else even_data_dir
+    asked = {"dec_model": dec_model, "augment_stroke_prob": 0.2 if dec_model == "lstm" else 0, "data_dir": data_dir}
+    assert run_in_graphs(tmp_path / "whole", **asked) == 0
+    do_at_step(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGTERM))
+    assert run_in_graphs(tmp_path / "parts", **asked) == 0
+    assert "stopped before step 3; go on with the same command and --resume_training" in capsys.readouterr().out
+    assert newest_state(tmp_path / "parts")["next_step/.ATTRIBUTES/VARIABLE_VALUE"] == 3
+    assert run_in_graphs(tmp_path / "parts", "--resume_training", data_dir=data_dir) == 0
+    whole = newest_state(tmp_path / "whole")
+    assert_same(newest_state(tmp_path / "parts"), whole)
+    assert whole["next_step/.ATTRIBUTES/VARIABLE_VALUE"] == 8
+    count = {kind: sum(name.startswith(kind) for name in whole) for kind in ("model/weights", "optimizer/_variables")}
+    assert count["optimizer/_variables"] >= 2 * count["model/weights"] > 0
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    for name in ("", LATEST_DIR):  # the best by validation and the newest state, each where it belongs
+        found, wanted = ((tmp_path / run / "snapshot" / name) for run in ("parts", "whole"))
+        assert (found / "model_config.json").read_text() == (wanted / "model_config.json").read_text()
+    best = [
+        snapshot_step(path) for path in (list_snapshots(tmp_path / run / "snapshot")[0] for run in ("parts", "whole"))
+    ]
+    assert best[0] == best[1]
+
+
+def test_same_seed_same_run_and_another_seed_another(even_data_dir, run_in_graphs, tmp_path, capsys):
+    for run, seed in (("a", 5), ("b", 5), ("c", 6)):
+        run_in_graphs(tmp_path / run, seed=seed, num_steps=4, data_dir=even_data_dir)
+        assert f"seed {seed}, steps 0 to 4" in capsys.readouterr().out
+        assert load_hparams(tmp_path / run / "snapshot").seed == seed
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b") != metrics(tmp_path / "c")
+    assert_same(newest_state(tmp_path / "b"), newest_state(tmp_path / "a"))
+    a, c = newest_state(tmp_path / "a"), newest_state(tmp_path / "c")
+    name = "model/weights/RNN.Soutput_w/.ATTRIBUTES/VARIABLE_VALUE"
+    assert (a[name] != c[name]).all()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Runs that meet
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory) -> Path:
+    """A run of 8 steps, with snapshots after 3, 6 and 7, each cost logged. Copy it before you touch it."""
+    run = tmp_path_factory.mktemp("finished")
+    tf.config.run_functions_eagerly(True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sketch_pix2seq_train, "LOG_EVERY", 1)
+        assert main(arguments(data_dir, run, **TINY)) == 0
+    tf.config.run_functions_eagerly(False)
+    return run
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def exit_code(function, *args, **kwargs) -> int:
+    """That of a script, which says a user's mistake without a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        run_script(lambda: function(*args, **kwargs))
+    return caught.value.code
+
+
+def test_new_run_never_overwrites(run, run_training, capsys):
+    before = contents(run)
+    assert exit_code(run_training, run) == 2
+    message = capsys.readouterr().err
+    assert "up to step 7" in message
+    assert "--resume_training" in message
+    assert "--overwrite" in message
+    assert contents(run) == before
+
+
+def test_overwrite_moves_the_old_run_aside(run, run_training, capsys):
+    before = contents(run)
+    for number in (1, 2):
+        assert run_training(run, "--overwrite", num_steps=1) == 0
+        assert f"snapshot-old-{number}" in capsys.readouterr().out
+    for root in ("snapshot", "log"):
+        wanted = {name.removeprefix(f"{root}/"): data for name, data in before.items() if name.startswith(root)}
+        assert contents(run / f"{root}-old-1") == wanted
+        assert contents(run / f"{root}-old-2")
+    assert snapshot_step(list_snapshots(run / "snapshot-old-1")[0]) == 7
+    assert snapshot_step(list_snapshots(run / "snapshot")[0]) == 0
+
+
+def test_resume_refuses_what_changes_shapes(run, run_training, capsys):
+    before = contents(run)
+    changes = {"dec_rnn_size": 9, "z_size": 5, "num_mixture": 3, "dec_model": "layer_norm", "img_H": 48}
+    assert exit_code(run_training, run, "--resume_training", **changes, conditional=False) == 2
+    message = capsys.readouterr().err
+    for name in (*changes, "conditional"):
+        assert name in message
+    assert "dec_rnn_size (8 -> 9)" in message
+    assert contents(run) == before
+
+
+def test_resume_takes_and_says_what_is_harmless(run, run_training, capsys):
+    assert run_training(run, "--resume_training", learning_rate=0.01, batch_size=3, num_steps=9) == 0
+    said = capsys.readouterr().out
+    for line in ("learning_rate = 0.01 (was 0.001)", "batch_size = 3 (was 4)", "num_steps = 9 (was 8)"):
+        assert f"resuming with {line}" in said
+    hps = load_hparams(run / "snapshot")
+    assert (hps.learning_rate, hps.batch_size, hps.num_steps) == (0.01, 3, 9)
+
+
+def test_resume_without_a_run_is_refused(run_training, tmp_path, capsys):
+    assert exit_code(run_training, tmp_path / "none", "--resume_training") == 2
+    assert "not found" in capsys.readouterr().err
+
+
+def test_second_training_at_once_is_refused(run, run_training, capsys):
+    with filelock.FileLock(run / "snapshot" / ".lock"):
+        for flags in (["--overwrite"], ["--resume_training"]):
+            assert exit_code(run_training, run, *flags) == 2
+            assert "another training runs in" in capsys.readouterr().err
+    assert run_training(run, "--resume_training", num_steps=8) == 0
+
+
+def test_keep_snapshots(run_training, tmp_path):
+    run_training(tmp_path, num_steps=7, save_every=1, keep_snapshots=2)
+    for name in ("snapshot", f"snapshot/{LATEST_DIR}"):
+        assert 1 <= len(list((tmp_path / name).glob("vector-*.index"))) <= 2
+    assert [snapshot_step(path) for path in list_snapshots(tmp_path / "snapshot")][:2] in ([6, 6], [6, 5])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Signals, damage, disks
+
+
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(data_dir, tmp_path):
+    command = [sys.executable, str(ROOT / "sketch_pix2seq_train.py")]
+    command += arguments(data_dir, tmp_path, **TINY | {"num_steps": 10**6, "save_every": 10**6, "save_minutes": 1e-4})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        end = time.time() + 60
+        while not (tmp_path / "snapshot" / LATEST_DIR / "checkpoint").exists():
+            assert process.poll() is None, process.stdout.read()
+            assert time.time() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    newest = list_snapshots(tmp_path / "snapshot")[0]
+    step = snapshot_step(newest)
+    assert f"saved {newest}" in said
+    assert f"stopped before step {step + 1}; go on with the same command and --resume_training" in said
+    assert "Traceback" not in said
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing that follows is done."""
+
+
+def before(name: str):
+    """The run is killed when it comes to something."""
+
+    def kill(monkeypatch):
+        owner, _, attribute = name.rpartition(".")
+        owner = getattr(sketch_pix2seq_train, owner) if owner else sketch_pix2seq_train
+
+        def die(*args, **kwargs):
+            raise KilledError
+
+        monkeypatch.setattr(owner, attribute, die)
+
+    return kill
+
+
+AWKWARD = {
+    "before the test cost of the first best": before("RunLog.test"),
+    "before the last validation": before("finish"),
+    "before the first snapshot": before("Snapshots.save"),
+    "at the first step": before("Trainer.update"),
+}
+
+
+@pytest.mark.parametrize("moment", AWKWARD)
+def test_killed_at_an_awkward_moment(moment, finished, run_training, tmp_path, monkeypatch):
+    always = {"save_minutes": 1e-9}  # saves after every step
+    with monkeypatch.context() as patched:
+        AWKWARD[moment](patched)
+        with pytest.raises(KilledError):
+            run_training(tmp_path, **always)
+    resuming = ["--resume_training"] if list_snapshots(tmp_path / "snapshot") else []
+    assert run_training(tmp_path, *resuming, **({} if resuming else always)) == 0
+    assert metrics(tmp_path) == metrics(finished)
+    assert_same(newest_state(tmp_path), newest_state(finished))
+    assert find_snapshot(tmp_path / "snapshot").name == find_snapshot(finished / "snapshot").name
+
+
+def test_killed_while_metrics_are_taken_over(run, run_training, monkeypatch):
+    kept = metrics(run)
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        before("csv.writer")(patched)
+        run_training(run, "--resume_training")
+    assert metrics(run) == kept
+
+
+def test_every_validation_is_logged_once(run_training, tmp_path):
+    run_training(tmp_path, save_every=7)  # so that the last step is one of those
+    validations = [row[0] for row in metrics(tmp_path) if row[1] == "valid"]
+    assert validations == ["7"]
+
+
+@pytest.fixture(scope="module")
+def trainer(finished) -> Trainer:
+    return Trainer(load_hparams(finished / "snapshot"))
+
+
+def newest(run: Path, suffix: str) -> Path:
+    path = list_snapshots(run / "snapshot")[0]
+    return next(path.parent.glob(f"{path.name}.{suffix}*"))
+
+
+def cut(suffix: str, share: float):
+    def damage(run):
+        path = newest(run, suffix)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+    return damage
+
+
+def flip(suffix: str, share: float):
+    def damage(run):
+        data = bytearray((path := newest(run, suffix)).read_bytes())
+        data[int(len(data) * share)] ^= 0xFF
+        path.write_bytes(data)
+
+    return damage
+
+
+def write_checkpoint(content: bytes | str):
+    def damage(run):
+        content_bytes = content.encode() if isinstance(content, str) else content
+        (run / "snapshot" / LATEST_DIR / "checkpoint").write_bytes(content_bytes)
+        for path in (run / "snapshot").glob("vector-7.*"):  # so that the best is not the newest, too
+            path.unlink()
+
+    return damage
+
+
+def leave_only_temporary_files(run):
+    latest = run / "snapshot" / LATEST_DIR
+    for path in [*latest.glob("vector-*"), latest / "checkpoint"]:
+        path.unlink()
+    (latest / "vector-7_temp").mkdir()
+    (latest / "vector-7_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
+    (latest / "checkpoint.tmp0123").write_bytes(b"model_checkpoint_path")
+
+
+DAMAGES = {
+    **{f"{suffix} cut to {share}": cut(suffix, share) for suffix in ("data", "index") for share in (0.0, 0.5, 0.99)},
+    **{f"{suffix} flipped at {share}": flip(suffix, share) for suffix in ("data", "index") for share in (0.1, 0.6)},
+    "data gone": lambda run: newest(run, "data").unlink(),
+    "index gone": lambda run: newest(run, "index").unlink(),
+    "only temporary files": leave_only_temporary_files,
+    "checkpoint names what is gone": write_checkpoint(
+        "\n".join(
+            f"{key}_checkpoint_path{end}"
+            for key, end in (
+                ("model", ': "vector-99"'),
+                ("all_model", 's: "vector-6"'),
+                ("all_model", 's: "vector-99"'),
+            )
+        )
+    ),
+    "checkpoint empty": write_checkpoint(""),
+    "checkpoint cut": write_checkpoint('model_checkpoint_path: "vec'),
+    "checkpoint nonsense": write_checkpoint("}{" * 1000),
+    "checkpoint binary": write_checkpoint(bytes(range(128, 256))),
+    "checkpoint of a long name": write_checkpoint(f'model_checkpoint_path: "{"x" * 5000}-1"'),
+    "checkpoint of a huge step": write_checkpoint(f'model_checkpoint_path: "v-{"9" * 5000}"'),
+    "checkpoint with a null byte": write_checkpoint('model_checkpoint_path: "v\\000-1"'),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_resume_takes_the_last_whole_snapshot(case, run, trainer):
+    whole = {path: state(path) for path in list_snapshots(run / "snapshot")}
+    DAMAGES[case](run)
+    taken = Snapshots(trainer, run / "snapshot", {}).restore()
+    assert snapshot_step(taken) in (3, 6, 7)
+    for weight in trainer.variables:
+        assert np.isfinite(weight.numpy()).all()
+    kept = whole[taken]
+    assert int(trainer.next_step) == kept["next_step/.ATTRIBUTES/VARIABLE_VALUE"] == snapshot_step(taken) + 1
+    name = "model/weights/RNN.Soutput_w/.ATTRIBUTES/VARIABLE_VALUE"
+    np.testing.assert_array_equal(trainer.model.weights["RNN/output_w"], kept[name])
+
+
+@pytest.mark.parametrize("case", ["index cut to 0.0", "data cut to 0.5", "checkpoint empty"])
+def test_script_resumes_from_the_last_whole_snapshot(case, run, run_training, capsys):
+    for path in (run / "snapshot").glob("vector-7.*"):
+        path.unlink()
+    DAMAGES[case](run)
+    assert run_training(run, "--resume_training", num_steps=9) == 0
+    said = capsys.readouterr().out
+    assert "vector-6" in next(line for line in said.splitlines() if line.startswith("resuming from"))
+    assert snapshot_step(list_snapshots(run / "snapshot")[0]) == 8
+
+
+def test_resume_says_when_nothing_is_whole(run, trainer):
+    for path in (run / "snapshot").rglob("vector-*.data*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"none of the snapshots in .* can be read"):
+        Snapshots(trainer, run / "snapshot", {}).restore()
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_snapshots_deleted_under_way(everything, run_training, tmp_path, monkeypatch):
+    root = tmp_path / "snapshot"
+
+    def delete():
+        for path in [*root.rglob("vector-*"), *root.rglob("checkpoint")]:
+            path.unlink()
+        if everything:
+            shutil.rmtree(root / LATEST_DIR)
+
+    do_at_step(monkeypatch, 4, delete)
+    assert run_training(tmp_path) == 0
+    assert snapshot_step(list_snapshots(root)[0]) == 7
+    monkeypatch.undo()
+    assert load_snapshot(Model(load_hparams(root)), root) in (6, 7)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)  # TensorFlow keeps its log open
+
+
+def fill(disk: Path) -> None:
+    with open(disk / "filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("full", ["snapshot", "log"])
+def test_full_disk(full, small_disk, finished, run_training, tmp_path, monkeypatch, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / full).symlink_to(small_disk)
+    with monkeypatch.context() as patched:
+        do_at_step(patched, 4, lambda: fill(small_disk))
+        patched.setattr(RunLog, "plot", lambda self: (self.root / f"{len(self.rows)}.png").write_bytes(bytes(20_000)))
+        assert exit_code(run_training, tmp_path / "run") == 2
+    message = capsys.readouterr().err
+    assert "No space left on device" in message
+    if full == "snapshot":
+        for said in ("no snapshot could be written in", "the last good one is", "vector-3", "--resume_training"):
+            assert said in message
+        assert snapshot_step(list_snapshots(small_disk)[0]) == 3
+    (small_disk / "filler").unlink()
+    assert run_training(tmp_path / "run", "--resume_training") == 0
+    assert_same(newest_state(tmp_path / "run"), newest_state(finished))
+
+
+def test_read_only_disk(small_disk, run_training, tmp_path, capsys):
+    (tmp_path / "run").symlink_to(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert exit_code(run_training, tmp_path / "run") == 2
+    assert "Read-only file system" in capsys.readouterr().err
+
+
+def test_directories_that_cannot_be(run_training, tmp_path, capsys):
+    (tmp_path / "file").write_text("no directory")
+    assert exit_code(run_training, tmp_path / "file") == 2
+    assert "Not a directory" in capsys.readouterr().err
+    (tmp_path / "log").write_text("no directory")
+    assert exit_code(run_training, tmp_path) == 2
+    assert str(tmp_path / "log") in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Numbers gone bad
+
+
+def spoil(monkeypatch, when) -> list[int]:
+    """Offsets without bounds in every batch of which ``when(step, roll_backs)``; the steps spoilt."""
+    random_batch, spoilt = Trainer.random_batch, []
+
+    def wrapped(self, loader, step):
+        batch = random_batch(self, loader, step)
+        if when(step, int(self.roll_backs)):
+            spoilt.append(step)
+            batch.strokes[:, 1, 0] = np.inf
+        return batch
+
+    monkeypatch.setattr(Trainer, "random_batch", wrapped)
+    return spoilt
+
+
+def test_bad_updates_are_skipped_and_counted(run_training, tmp_path, monkeypatch, capsys):
+    spoil(monkeypatch, lambda step, _: step in (2, 4, 5))
+    assert run_training(tmp_path) == 0
+    assert "updates skipped as not finite: 3" in capsys.readouterr().out
+    end = newest_state(tmp_path)
+    assert end["skipped_updates/.ATTRIBUTES/VARIABLE_VALUE"] == 3
+    assert end["skipped_in_a_row/.ATTRIBUTES/VARIABLE_VALUE"] == 0
+    assert end["optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"] == 5
+    assert all(np.isfinite(value).all() for value in end.values())
+
+
+def test_twenty_in_a_row_roll_back_with_half_the_learning_rate(run_training, tmp_path, monkeypatch, capsys):
+    spoilt = spoil(monkeypatch, lambda step, roll_backs: roll_backs == 0 and step > 3)
+    assert run_training(tmp_path, save_every=3, num_steps=30) == 0
+    assert "20 updates in a row were not finite: back to step" in (said := capsys.readouterr().out)
+    assert "learning rate times 0.5 (roll-back 1 of 3)" in said
+    assert "updates skipped as not finite: 20" in said
+    assert set(range(4, 24)) <= set(spoilt)
+    rates = {int(row[0]): float(row[4]) for row in metrics(tmp_path)[1:] if row[1] == "train"}
+    assert rates[29] == pytest.approx(rates[3] / 2, rel=0.01)
+    end = newest_state(tmp_path)
+    assert end["roll_backs/.ATTRIBUTES/VARIABLE_VALUE"] == 1
+    assert end["next_step/.ATTRIBUTES/VARIABLE_VALUE"] == 30
+
+
+def test_roll_back_restores_the_weights_of_the_snapshot(run, trainer):
+    snapshots = Snapshots(trainer, run / "snapshot", {})
+    snapshots.restore()
+    kept = [variable.numpy() for variable in trainer.state]
+    for variable in trainer.state:
+        variable.assign(tf.zeros_like(variable))
+    sketch_pix2seq_train.roll_back(trainer, snapshots)
+    for variable, value in zip(trainer.state, kept, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert trainer.learning_rate(0) == trainer.hps.learning_rate / 2
+    trainer.roll_backs.assign(0)
+
+
+def test_three_roll_backs_end_the_run_and_keep_everything(run_training, tmp_path, monkeypatch, capsys):
+    spoil(monkeypatch, lambda step, _: step > 3)
+    assert run_training(tmp_path, num_steps=1000) == 1
+    assert "3 roll-backs: the run ends" in capsys.readouterr().out
+    assert [snapshot_step(path) for path in list_snapshots(tmp_path / "snapshot")]
+    assert load_snapshot(Model(load_hparams(tmp_path / "snapshot")), tmp_path / "snapshot") == 3
+    assert all(np.isfinite(value).all() for value in newest_state(tmp_path).values())
+
+
+def test_a_learning_rate_beyond_all_bounds_ends_the_run(run_training, tmp_path, capsys):
+    assert run_training(tmp_path, learning_rate=1e37, min_learning_rate=1e37, num_steps=1000, save_every=1000) == 1
+    said = capsys.readouterr().out
+    assert "roll-back 3 of 3" in said
+    assert "back to step 0, learning rate times 0.125" in said
+
+
+EXTREMES = {
+    "huge sigma": {"log_sigma1": 1e30, "log_sigma2": 80.0},
+    "tiny sigma": {"log_sigma1": -1e30, "log_sigma2": -80.0},
+    "tiny and huge sigma": {"log_sigma1": -200.0, "log_sigma2": 200.0},
+    "rho of 1": {"corr": 1e30},
+    "rho of -1, tiny sigma": {"corr": -50.0, "log_sigma1": -30.0},
+    "far means": {"mu1": 1e12, "mu2": -1e12},
+    "far points": {"dx": 1e12, "dy": -1e12},
+    "far points, tiny sigma, rho of 1": {"dx": 1000.0, "log_sigma1": -100.0, "corr": 20.0},
+    "pi of 0": {"pi": np.array([1e30, -1e30])},
+    "pens of 0": {"pen": np.array([-1e30, 0, 1e30])},
+}
+
+
+@pytest.mark.parametrize("case", EXTREMES)
+def test_loss_and_gradients_stay_finite(case):
+    values = {"pen": 0.0, "pi": 0.0, "mu1": 0.0, "mu2": 0.0, "log_sigma1": 0.0, "log_sigma2": 0.0, "corr": 0.0}
+    values |= {"dx": 1.0, "dy": -1.0} | EXTREMES[case]
+    parts = [np.broadcast_to(values[name], 3 if name == "pen" else 2) for name in values if name not in ("dx", "dy")]
+    output = tf.constant(np.concatenate(parts)[None], tf.float32)
+    target = tf.constant([[[values["dx"], values["dy"], 1, 0, 0]]], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(output)
+        loss = reconstruction_loss(mixture_params(output), target, mask_padding=True)
+    assert np.isfinite(loss)
+    assert np.isfinite(tape.gradient(loss, output)).all()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Strangers' snapshots
+
+REASON = f"the original's snapshot is not in {ORIGINAL}"
+
+
+@pytest.mark.skipif(not ORIGINAL.is_dir(), reason=REASON)
+def test_original_snapshot_goes_on_and_is_kept(run_training, tmp_path, capsys):
+    root = Path(shutil.copytree(ORIGINAL, tmp_path / "snapshot"))
+    before = contents(root)
+    for steps in (7, 8):
+        assert run_training(tmp_path, "--resume_training", data_set="[toy.npz]", num_steps=steps, save_every=1) == 0
+    said = capsys.readouterr().out
+    assert f"resuming from {root / 'vector-4'}" in said
+    assert f"resuming from {root / LATEST_DIR / 'vector-6'}" in said
+    assert contents(root / "original") == before
+    assert is_ours(list_snapshots(root)[0])
+    assert load_snapshot(Model(load_hparams(root / "original")), root / "original") == 4
+
+
+def good_config(**changes) -> str:
+    values = HParams(data_set=["toy.npz"]).values() | changes
+    return json.dumps({key: value for key, value in values.items() if value != "left out"})
+
+
+CONFIGS = {
+    "no JSON": "{'data_set': 1}",
+    "empty": "",
+    "a list": "[1, 2]",
+    "a number": "5",
+    "null": "null",
+    "binary": bytes(range(128, 256)),
+    "deep lists": "[" * 200_000 + "]" * 200_000,
+    "deep in a field": good_config().replace('"toy.npz"', "[" * 200_000 + "]" * 200_000),
+    "NaN": good_config(learning_rate=float("nan")),
+    "infinity": good_config(grad_clip=float("inf")),
+    "NaN as a size": good_config(z_size=float("nan")),
+    "a number of 10,000 digits": good_config().replace('"z_size": 128', '"z_size": ' + "9" * 10_000),
+    "1e999": good_config().replace('"z_size": 128', '"z_size": 1e999'),
+    "text for a number": good_config(z_size="many"),
+    "a list for a number": good_config(z_size=[1]),
+    "an object for a number": good_config(z_size={"a": 1}),
+    "null for a number": good_config(z_size=None),
+    "half a unit": good_config(z_size=1.5),
+    "negative": good_config(dec_rnn_size=-1),
+    "a number for a name": good_config(dec_model=3),
+    "an object for a list": good_config(data_set={"a": 1}),
+    "numbers for names": good_config(data_set=[1, 2]),
+    "no data_set": good_config(data_set="left out"),
+    "an empty data_set": good_config(data_set=[]),
+    "the same category 20,000 times": good_config(data_set=["a"] * 20_000),
+    "unknown": good_config(__class__="x"),
+    "an unknown key of a million letters": good_config(**{"x" * 10**6: 1}),
+    "1e300 units": good_config(dec_rnn_size=1e300),
+    "a million levels": good_config(enc_model="deep_cnn", enc_filters=[1] * 10**6),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_bad_config_is_refused(case, tmp_path):
+    config = CONFIGS[case]
+    path = tmp_path / "model_config.json"
+    path.write_bytes(config if isinstance(config, bytes) else config.encode())
+    start = time.time()
+    with pytest.raises(ValueError, match=r"model_config\.json") as caught:
+        load_hparams(tmp_path)
+    assert time.time() - start < 10
+    assert len(str(caught.value)) < 10_000
+
+
+def test_config_of_many_categories_takes_no_time(tmp_path):
+    (tmp_path / "model_config.json").write_text(good_config(data_set=[f"c{i}" for i in range(20_000)]))
+    start = time.time()
+    load_hparams(tmp_path)
+    assert time.time() - start < 2
+
+
+def test_data_set_that_leads_outside_is_refused(run, run_training, capsys):
+    for config in (run / "snapshot").rglob("model_config.json"):
+        config.write_text(config.read_text().replace("toy.npz", "../../../etc/passwd"))
+    assert exit_code(run_training, run, "--resume_training") == 2
+    assert "'../../../etc/passwd' is not the bare name of a file" in capsys.readouterr().err
+
+
+def test_checkpoint_that_names_paths_outside(run, run_training, tmp_path):
+    """Only the file names count: nothing outside is read, and nothing there is deleted to make room."""
+    outside = Path(shutil.copytree(run / "snapshot" / LATEST_DIR, tmp_path / "outside"))
+    before = contents(outside)
+    for directory in (run / "snapshot", run / "snapshot" / LATEST_DIR):
+        steps = [3, 6, 7]
+        names = [f'all_model_checkpoint_paths: "{outside}/vector-{step}"' for step in steps]
+        stamps = [f"all_model_checkpoint_timestamps: {time.time() - 100 + step}" for step in steps]
+        newest_name = f'model_checkpoint_path: "../../../outside/vector-{7}"'
+        (directory / "checkpoint").write_text("\n".join([newest_name, *names, *stamps]))
+    inside = list_snapshots(run / "snapshot")
+    assert inside
+    assert all(path.parent in (run / "snapshot", run / "snapshot" / LATEST_DIR) for path in inside)
+    assert run_training(run, "--resume_training", num_steps=10, save_every=1, keep_snapshots=1) == 0
+    assert contents(outside) == before
+    assert os.listdir(outside)
