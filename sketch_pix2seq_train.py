@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -432,14 +431,13 @@ def train(hps: HParams, loaders, trainer: Trainer, snapshots: Snapshots, log: Ru
     """The training loop, up to ``hps.num_steps`` -> exit code: 0 done or stopped, 1 numbers gone bad for good."""
     first = int(trainer.next_step)
     saved_at = logged_at = time.time()
-    with StopRequest() as stop, ThreadPoolExecutor(1) as pool, progress_bar(first, hps.num_steps) as bar:
+    with StopRequest() as stop, ThreadPoolExecutor(1) as pool, Progress(first, hps.num_steps) as bar:
         step, pending = first, None
         while step < hps.num_steps and stop.signal is None:
             batch = pending.result() if pending else trainer.random_batch(loaders[0], step)
             pending = pool.submit(trainer.random_batch, loaders[0], step + 1)
             cost = trainer.update(batch, step)
-            bar.update(1)
-            bar.set_postfix_str(f"cost {cost:.4f}", refresh=False)
+            bar.step_done(step, cost)
             if step % LOG_EVERY == 0 and step > 0:
                 log.train(step, trainer.learning_rate(step), cost, time.time() - logged_at)
                 logged_at = time.time()
@@ -461,10 +459,26 @@ def train(hps: HParams, loaders, trainer: Trainer, snapshots: Snapshots, log: Ru
     return 0
 
 
-def progress_bar(first: int, last: int) -> tqdm:
-    """Steps done, time left and cost; seldom where nobody watches a terminal."""
-    seconds = 0.5 if sys.stderr.isatty() else 20.0
-    return tqdm(total=last, initial=first, unit="step", mininterval=seconds, maxinterval=seconds, dynamic_ncols=True)
+class Progress(tqdm):
+    """Steps done, cost and time left: a bar on a terminal, a line now and then in a log file."""
+
+    LINE_SECONDS = 30.0
+
+    def __init__(self, first: int, last: int):
+        self.began = self.said = time.time()
+        self.first, self.last = first, last
+        super().__init__(total=last, initial=first, unit="step", disable=None, dynamic_ncols=True)
+
+    def step_done(self, step: int, cost: float) -> None:
+        """Call after each step."""
+        self.update(1)
+        now = time.time()
+        if not self.disable:
+            self.set_postfix_str(f"cost {cost:.4f}", refresh=False)
+        elif now - self.said > self.LINE_SECONDS:
+            left = (now - self.began) / (step + 1 - self.first) * (self.last - step - 1)
+            print(f"{step + 1} of {self.last} steps, {self.format_interval(left)} left", flush=True)
+            self.said = now
 
 
 def finish(trainer, loaders, log, snapshots, first: int, signal_number: int | None) -> None:

@@ -466,7 +466,7 @@ def load_bitmaps(path: str | Path, digest: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; {remedy}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             found = str(file["digest"])
             bitmaps = {split: file[split] for split in SPLITS} if found == digest else {}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
@@ -599,7 +599,14 @@ def _read_category(data_dir, data_set: str, hps, images: bool):
         raise ValueError(f"{path}: {error}") from None
     rasters = None
     if images and hps.conditional:
-        rasters = load_bitmaps(bitmap_path(data_dir, data_set, hps.img_H, hps.img_W), strokes_digest(found))
+        path = bitmap_path(data_dir, data_set, hps.img_H, hps.img_W)
+        rasters = load_bitmaps(path, strokes_digest(found))
+        for split in SPLITS:
+            wanted = (len(found[split]), hps.img_H, hps.img_W)
+            if rasters[split].shape != wanted or rasters[split].dtype != np.uint8:
+                raise ValueError(
+                    f"{path}, split {split}: wanted uint8 {wanted}; run: python render_svg2bitmap.py --overwrite"
+                )
     strokes, bitmaps = {}, {}
     for split in SPLITS:
         fits = [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len]

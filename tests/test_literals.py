@@ -276,7 +276,7 @@ def run_recorder(valid_costs, first=0, **changes):
 
 
 def test_when_lines_are_logged_and_snapshots_written():
-    # step % 20 and step % save_every, neither at step 0; the test split only after a better validation, which is saved last
+    # step % 20 and step % save_every, neither at step 0; the test split after a better validation, which is saved last
     calls = run_recorder([3.0, 4.0, 2.0, 5.0], num_steps=81, save_every=25).calls
     assert [call for call in calls if call != ("save latest", call[1])] == [
         ("train", 20),
