@@ -379,7 +379,7 @@ def test_flags_of_the_sampling_script():
     args = vars(sampling.parse_args([]))
     original = {"data_dir": "datasets", "model_dir": "outputs/snapshot", "sampling_dir": "outputs/sampling"}
     assert {name: args[name] for name in original} == original
-    assert args["num_drawings"] == 20 and args["split"] == "test"
+    assert args["num_drawings"] is None and args["split"] is None  # 20 of the test split, see test_sampling.py
     given = sampling.parse_args(["--data_dir=d", "--model_dir", "m", "--sampling_dir=s"])
     assert (given.data_dir, given.model_dir, given.sampling_dir) == ("d", "m", "s")
 

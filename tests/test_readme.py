@@ -26,7 +26,6 @@ TINY = '--hparams="dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=5,num_steps=
 NOT_RUN = {
     "make demo": "runs for minutes; its recipe is run below",
     "make test": "is this",
-    "make soak": "runs for long",
     "pip install -r requirements.txt": "the tests run with what it installs",
 }
 
