@@ -193,8 +193,8 @@ def get_default_hparams() -> HParams:
 def get_demo_hparams() -> HParams:
     """A small model that draws within minutes on two cores; its encoder and its sense of place are not the paper's."""
     return get_default_hparams().replace(
-        num_steps=3000,
-        save_every=375,
+        num_steps=2400,
+        save_every=300,
         enc_model="deep_cnn",
         enc_filters=[8, 16, 32, 64],
         presig_bias=-6.0,
@@ -205,7 +205,7 @@ def get_demo_hparams() -> HParams:
         batch_size=50,
         num_mixture=10,
         learning_rate=0.003,
-        decay_rate=0.9987,
+        decay_rate=0.999,
         min_learning_rate=0.0001,
         use_recurrent_dropout=False,
         random_scale_factor=0.0,
