@@ -360,9 +360,8 @@ def load_strokes(npz_path: str | Path) -> dict[str, list[np.ndarray]]:
     """
     path = Path(npz_path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} not found; put it there (QuickDraw's own: datasets/download_quickdraw.py {path.stem})"
-        )
+        maker = "make_doodles.py" if path.stem.startswith("doodle_") else f'download_quickdraw.py "{path.stem}"'
+        raise FileNotFoundError(f"{path} not found; put it there, or try: python datasets/{maker}")
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # damaged bytes make zipfile trip in many ways, and below NumPy, zlib and pickle

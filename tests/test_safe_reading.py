@@ -24,7 +24,7 @@ import utils
 from utils import OFFSET_LIMIT, SPLITS, PackedStrokes, load_dataset, load_strokes, npz_path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 DRAWINGS = [
     np.array([[3, -4, 0], [100, 200, 1]], np.int16),
     np.array([[-300, 5, 0], [7, -8, 0], [1, 1, 1]], np.int16),
