@@ -638,10 +638,7 @@ def test_loss_and_gradients_stay_finite(case):
 # ---------------------------------------------------------------------------------------------------------
 # Strangers' snapshots
 
-REASON = f"the original's snapshot is not in {ORIGINAL}"
 
-
-@pytest.mark.skipif(not ORIGINAL.is_dir(), reason=REASON)
 def test_original_snapshot_goes_on_and_is_kept(run_training, tmp_path, capsys):
     root = Path(shutil.copytree(ORIGINAL, tmp_path / "snapshot"))
     before = contents(root)
