@@ -17,12 +17,10 @@ import os
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,6 +31,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from read_image import check_size, import_cairo
+from read_image import load_image as load_image  # found here by scripts and users
 from utils import (
     DRAWING_SETTINGS,
     SPLITS,
@@ -50,10 +50,9 @@ from utils import (
 )
 
 MODES = {"cairo": "cairo", "cairosvg": "cairosvg", "v2": "cairosvg", "inkscape": "inkscape", "v1": "inkscape"}
-CHUNK = {"cairo": 80, "cairosvg": 25, "inkscape": 800}  # drawings in one piece of work
+CHUNK = {"cairo": 160, "cairosvg": 25, "inkscape": 800}  # drawings in one piece of work
 WORTH_A_POOL = {"cairo": 3000, "cairosvg": 100, "inkscape": 1600}  # starting processes takes a good half second
 MAX_CHUNK_PIXELS = 1 << 24
-MAX_SIDE = 32767  # cairo's largest image
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -140,16 +139,22 @@ class Layout(NamedTuple):
     places: np.ndarray  # [n, 2] where that goes in the bitmap
 
 
+def _offsets(points):
+    """Offsets in SVG units, ``[2, n]``: NumPy is several times faster along rows than along pairs."""
+    return np.ascontiguousarray(points[:, :2].T) / DRAWING_SETTINGS["factor"]
+
+
 def make_layout(points: np.ndarray, lengths: np.ndarray, height: int, width: int) -> Layout:
     """The layout of non-empty stroke-3 drawings laid end to end (``[sum(lengths), 3]``) in ``height`` x ``width``."""
     ends = np.cumsum(lengths)
     starts = ends - lengths
-    offsets = points[:, :2] / DRAWING_SETTINGS["factor"]
+    offsets = _offsets(points)
     positions = np.empty_like(offsets)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):  # one sum over all would round differently
-        np.cumsum(offsets[start:end], axis=0, out=positions[start:end])
-    lows = np.minimum(np.minimum.reduceat(positions, starts), 0)
-    sizes = np.maximum(np.maximum.reduceat(positions, starts), 0) - lows + DRAWING_SETTINGS["padding"]
+        np.add.accumulate(offsets[:, start:end], 1, None, positions[:, start:end])
+    lows = np.minimum(np.minimum.reduceat(positions, starts, axis=1), 0).T
+    highs = np.maximum(np.maximum.reduceat(positions, starts, axis=1), 0).T
+    sizes = highs - lows + DRAWING_SETTINGS["padding"]
     box = np.array([width, height])
     scales = (box / sizes).min(axis=1)
     # At least one pixel: a line a hundred times longer than high would vanish (CairoSVG refuses it).
@@ -157,80 +162,68 @@ def make_layout(points: np.ndarray, lengths: np.ndarray, height: int, width: int
     return Layout(lows, sizes, scales, pixels.astype(np.int64), np.rint((box - pixels) / 2).astype(np.int64))
 
 
-def _import_cairo():
-    """The cairocffi module. Raises ValueError naming what to install."""
-    try:
-        import cairocffi
-    except OSError:
-        raise ValueError(
-            "the cairo library was not found; install it with: apt-get install libcairo2 (Debian, Ubuntu), "
-            "brew install cairo (macOS)"
-        ) from None
-    return cairocffi
-
-
 def _cairo_paths(points, lengths, layout):
     """Every drawing's path in device space, as cairo_path_data_t: float64 ``[sum(lengths), 2 (header, point), 2]``.
 
-    CairoSVG adds up relative moves that cairo has rounded to 1/256 pixel; so does this, in integers.
+    CairoSVG adds up relative moves that cairo has rounded to 1/256 pixel; so does this, in whole numbers, which
+    float64 adds exactly.
     """
     starts = np.cumsum(lengths) - lengths
-    scales = (layout.sizes * layout.scales[:, None] / layout.sizes).min(axis=1, keepdims=True)
+    scales = (layout.sizes * layout.scales[:, None] / layout.sizes).min(axis=1)
     # Where a side was raised to one pixel, CairoSVG centres the page in it.
     excess = np.maximum(layout.sizes * layout.scales[:, None], 1) - layout.sizes * layout.scales[:, None]
-    corner = (DRAWING_SETTINGS["padding"] / 2 - layout.lows) * scales + excess / 2
-    first = np.rint(corner * 256).astype(np.int64) + layout.places * 256
-    steps = np.rint(points[:, :2] / DRAWING_SETTINGS["factor"] * np.repeat(scales, lengths, axis=0) * 256)
-    sums = np.cumsum(steps.astype(np.int64), axis=0)
-    before = np.concatenate([np.zeros((1, 2), np.int64), sums])[starts]
+    corner = (DRAWING_SETTINGS["padding"] / 2 - layout.lows) * scales[:, None] + excess / 2
+    first = np.rint(corner * 256) + layout.places * 256
+    steps = np.rint(_offsets(points) * np.repeat(scales * 256, lengths))
+    sums = np.cumsum(steps, axis=1)
+    sums += np.repeat(first.T - sums[:, starts] + steps[:, starts], lengths, axis=1)
+    sums /= 256
     paths = np.zeros((len(points), 2, 2))
-    paths[:, 1] = (sums + np.repeat(first - before, lengths, axis=0)) / 256
-    line_to = np.zeros(len(points), bool)
-    line_to[1:] = points[:-1, 2] <= 0
-    line_to[starts] = False
+    paths[:, 1, 0], paths[:, 1, 1] = sums
     header = paths.view(np.int32).reshape(len(points), 8)
-    header[:, 0] = line_to  # CAIRO_PATH_MOVE_TO is 0, CAIRO_PATH_LINE_TO is 1
+    header[1:, 0] = points[:-1, 2] <= 0  # CAIRO_PATH_MOVE_TO is 0, CAIRO_PATH_LINE_TO is 1
+    header[starts, 0] = 0
     header[:, 1] = 2  # items of a step: this header and one point
-    return paths, starts
+    return paths
 
 
-def _overhanging(layout, paths, starts, height, width):
-    """Which drawings may have ink beyond their page, whose sides are rounded, and must be cut there."""
-    low = np.minimum.reduceat(paths[:, 1], starts) - layout.places
-    high = np.maximum.reduceat(paths[:, 1], starts) - layout.places - layout.pixels
-    reach = 2.5 * DRAWING_SETTINGS["line_width"] * layout.scales[:, None]  # half a line, mitred
-    beyond = (low < reach) | (high > -reach)
-    return np.flatnonzero((beyond & (layout.pixels < [width, height])).any(axis=1))
+def _may_overhang(lengths, layout):
+    """Which drawings may have ink beyond their page, and must be cut there."""
+    rounded = 0.5 + (lengths + 1) / 512  # pixels: of a side of the page, and 1/256 of every move
+    free = DRAWING_SETTINGS["padding"] / 2 - 2.5 * DRAWING_SETTINGS["line_width"]  # a mitre takes 2 line widths
+    return free * layout.scales < rounded
 
 
 def _render_cairo(points, lengths, height, width):
-    cairocffi = _import_cairo()
+    cairocffi = import_cairo()
     cairo, cast = cairocffi.cairo, cairocffi.ffi.cast
     layout = make_layout(points, lengths, height, width)
-    paths, starts = _cairo_paths(points, lengths, layout)
+    paths = _cairo_paths(points, lengths, layout)
     page = np.zeros((height, -(-width // 4) * 4), np.uint8)  # cairo wants rows of whole words
     pixels = cast("unsigned char *", page.ctypes.data)
     surface = cairo.cairo_image_surface_create_for_data(pixels, cairocffi.FORMAT_A8, width, height, page.strides[0])
     context = cairo.cairo_create(surface)
     cairo.cairo_set_miter_limit(context, DRAWING_SETTINGS["miter_limit"])
     path, items = cairocffi.ffi.new("cairo_path_t *"), cast("cairo_path_data_t *", paths.ctypes.data)
-    bitmaps = np.empty((len(lengths), height, width), np.uint8)
-    line_widths = layout.scales * DRAWING_SETTINGS["line_width"]
-    drawings = zip((starts * 2).tolist(), (lengths * 2).tolist(), line_widths.tolist(), strict=True)
-    for bitmap, (start, length, line_width) in zip(bitmaps, drawings, strict=True):
+    append, set_width, stroke = cairo.cairo_append_path, cairo.cairo_set_line_width, cairo.cairo_stroke
+    inks, drawn = np.empty((len(lengths), height, width), np.uint8), page[:, :width]
+    starts, line_widths = np.cumsum(lengths) - lengths, layout.scales * DRAWING_SETTINGS["line_width"]
+    drawings = zip(inks, (starts * 2).tolist(), (lengths * 2).tolist(), line_widths.tolist(), strict=True)
+    for ink, start, length, line_width in drawings:
         path.data, path.num_data = items + start, length
-        cairo.cairo_append_path(context, path)
-        cairo.cairo_set_line_width(context, line_width)
-        cairo.cairo_stroke(context)
-        np.subtract(255, page[:, :width], out=bitmap)
-        page[:] = 0
+        append(context, path)
+        set_width(context, line_width)
+        stroke(context)
+        ink[:] = drawn
+        page.fill(0)
     status = cairo.cairo_status(context)  # it keeps the first error
     cairo.cairo_destroy(context)
     cairo.cairo_surface_destroy(surface)
     if status:
         reason = cairocffi.ffi.string(cairo.cairo_status_to_string(status)).decode()
         raise ValueError(f"cairo could not draw a bitmap of {height} x {width}: {reason}")
-    for i in _overhanging(layout, paths, starts, height, width):
+    bitmaps = np.subtract(255, inks, out=inks)
+    for i in np.flatnonzero(_may_overhang(lengths, layout) & (layout.pixels < [width, height]).any(axis=1)):
         bitmaps[i] = _place(_page(bitmaps[i], layout, i), layout, i, height, width)
     return bitmaps
 
@@ -249,7 +242,7 @@ def _place(page, layout, i, height, width):
 
 
 def _render_cairosvg(points, lengths, height, width):
-    _import_cairo()
+    import_cairo()
     import cairosvg
 
     layout = make_layout(points, lengths, height, width)
@@ -345,18 +338,12 @@ def _check_finite(points):
         raise ValueError("a drawing has a coordinate that is not a finite number")
 
 
-def _check_size(height, width):
-    for name, side in (("height", height), ("width", width)):
-        if not 1 <= side <= MAX_SIDE:
-            raise ValueError(f"a bitmap's {name} must be 1 to {MAX_SIDE} pixels, not {side}")
-
-
 def rasterize_all(drawings: list[np.ndarray], height: int, width: int, render_mode: str = "cairo") -> np.ndarray:
     """Draw normalised stroke-3 drawings: uint8 ``[n, height, width]``, 255 = paper; an empty drawing is blank.
 
     Raises ValueError for an impossible size or a coordinate that is not finite, or if cairo is missing.
     """
-    _check_size(height, width)
+    check_size(height, width)
     lengths = np.array([len(drawing) for drawing in drawings], np.int64)
     points = np.concatenate([np.zeros((0, 3)), *(np.asarray(drawing)[:, :3] for drawing in drawings)])
     return _render_chunk(MODES[render_mode], points, lengths, height, width)
@@ -424,342 +411,6 @@ def _png(image) -> bytes:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Any image to a bitmap. The image is read in two passes: a thumbnail tells where the ink is, what the paper
-# looks like and how the ink differs from it; then the ink's surroundings are resampled so that the drawing
-# has its final size times FINE, its lines are thinned to their middle, and drawn again.
-
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that runs a program, as EPS does
-MAX_SVG_BYTES = 1 << 24
-SVG_SIDE = 1024
-SVG_SECONDS = 20
-THUMBNAIL = 768  # pixels of the longer side, in the first pass
-PAPER_SIDE, PAPER_BLUR = 128, 6.0  # pixels, of the estimate of the paper
-MIN_CONTRAST = 12.0  # grey levels that ink must differ by
-FINE = 8  # pixels across a line when it is thinned and drawn again
-DEFAULT_LINE_WIDTH = 1 / 48  # of the shorter side: the mean over QuickDraw training bitmaps
-
-
-class Ink(NamedTuple):
-    """How to tell ink from paper in an image."""
-
-    paper: object  # Pillow image, the paper without the ink, smaller than the image
-    contrast: np.ndarray  # [3] (paper - colour) @ contrast is 1 for full ink, 0 for paper
-
-    def strength(self, image, box: tuple, size: tuple[int, int]) -> np.ndarray:
-        """Part ``box`` (left, top, right, bottom) of the image, resampled to ``size``: 0 is paper, 1 full ink."""
-        across, down = self.paper.width / image.width, self.paper.height / image.height
-        right, bottom = min(box[2] * across, self.paper.width), min(box[3] * down, self.paper.height)
-        paper_box = (box[0] * across, box[1] * down, right, bottom)
-        return (_resample(self.paper, paper_box, size) - _resample(image, box, size)) @ self.contrast
-
-
-def load_image(path: str | Path, height: int, width: int, line_width: float | None = None) -> np.ndarray:
-    """Any image of a drawing, brought to what the training bitmaps look like: uint8 ``[height, width]``, 255 = paper.
-
-    Takes PNG, JPEG, WebP, GIF, TIFF … and SVG: photos and scans, dark on light or light on dark. Lines come out
-    ``line_width`` pixels wide (default: as in training bitmaps), the drawing in the middle. Raises
-    FileNotFoundError, or ValueError if it is no image, too large, or has nothing on it that looks like a drawing.
-    """
-    _check_size(height, width)
-    line_width = DEFAULT_LINE_WIDTH * min(height, width) if line_width is None else line_width
-    if not 0 < line_width < min(height, width) / 10:
-        raise ValueError(f"lines of {line_width} pixels do not suit a bitmap of {height} x {width}")
-    image = read_image(Path(path))
-    try:
-        ink, box, pen = _find_ink(image)
-        if _is_like_bitmap(image, box, pen, height, width, line_width):
-            return np.asarray(image.convert("L"))
-        return _draw_again(image, ink, box, pen, height, width, line_width)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def read_image(path: Path):
-    """An image file as a Pillow image: RGB on white, upright, its first frame. Raises as ``load_image``."""
-    from PIL import Image, ImageOps
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found")
-    with path.open("rb") as file:
-        start = file.read(256)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            svg = start[:2] == b"\x1f\x8b" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
-            source = io.BytesIO(_svg_to_png(path)) if svg else path
-            with Image.open(source, formats=IMAGE_FORMATS) as image:
-                return _flatten(ImageOps.exif_transpose(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"{path} is refused: over {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        reason = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise ValueError(f"{path} cannot be read: {reason}") from None
-
-
-def _flatten(image):
-    """A Pillow image of any mode, as RGB on white paper; light ink on nothing becomes dark ink."""
-    from PIL import Image, ImageOps
-
-    if image.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would cut off at 255
-        values = np.nan_to_num(np.asarray(image, np.float32))
-        low, high = values.min(), values.max()
-        full = next((full for full in (1, 255, 65535) if low >= 0 and high <= full), None)
-        values = values / full if full else (values - low) / max(high - low, 1e-9)
-        return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
-    paper = Image.new("RGBA", image.size, "white")
-    paper.alpha_composite(image)
-    flat = paper.convert("RGB")
-    if alpha.getextrema()[0] < 128 and min(low for low, _ in flat.getextrema()) > 200:
-        return ImageOps.invert(alpha).convert("RGB")
-    return flat
-
-
-def _svg_to_png(path):
-    """An SVG as PNG, ``SVG_SIDE`` pixels square; nothing that it refers to is fetched. Raises ValueError."""
-    _import_cairo()
-    data = path.read_bytes()[: MAX_SVG_BYTES + 1]
-    if data.startswith(b"\x1f\x8b"):
-        data = zlib.decompressobj(31).decompress(data, MAX_SVG_BYTES + 1)
-    if len(data) > MAX_SVG_BYTES:
-        raise ValueError(f"an SVG of over {MAX_SVG_BYTES:,} bytes")
-    # In a process of its own, as a few lines of nested <use> can keep CairoSVG busy for ever.
-    draw = (
-        "import sys, cairosvg; sys.stdout.buffer.write(cairosvg.svg2png("
-        f"bytestring=sys.stdin.buffer.read(), unsafe=False, output_width={SVG_SIDE}, output_height={SVG_SIDE}))"
-    )
-    try:
-        done = subprocess.run([sys.executable, "-c", draw], input=data, capture_output=True, timeout=SVG_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"an SVG that takes over {SVG_SECONDS} seconds to draw") from None
-    if done.returncode:
-        reason = (done.stderr.decode(errors="replace").strip() or "no reason given").splitlines()[-1]
-        raise ValueError(f"not an SVG that can be drawn ({reason[:200]})")
-    return done.stdout
-
-
-def _is_like_bitmap(image, box, pen, height, width, line_width):
-    """Whether an image is a training bitmap already: its size, its white paper, its lines and its margins."""
-    grey = np.asarray(image.convert("L"))
-    if grey.shape != (height, width) or np.mean(grey == 255) < 0.5:
-        return False
-    margin = max(box[0], width - box[2]) if box[2] - box[0] >= box[3] - box[1] else max(box[1], height - box[3])
-    # A line of one pixel looks half a pixel wider, magnified; margins are 5 line widths.
-    return 0.5 < (pen - 0.5) / line_width < 1.8 and 2 < margin / line_width < 9
-
-
-def _resample(image, box, size) -> np.ndarray:
-    """Part of a Pillow image as float32 ``[rows, columns, 3]``, resampled to ``size`` (columns, rows)."""
-    from PIL import Image
-
-    return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=box), np.float32)
-
-
-def _fit(size, longer) -> tuple[int, int]:
-    """A size of the same shape whose longer side is ``longer``."""
-    return tuple(max(1, round(side * longer / max(size))) for side in size)
-
-
-def _estimate_paper(image):
-    """The image without its ink: a small Pillow image, from what lies between the lines."""
-    from PIL import Image
-    from scipy import ndimage
-
-    size, third = _fit(image.size, PAPER_SIDE), _fit(image.size, PAPER_SIDE // 3)
-    colors = np.asarray(image.resize(size, Image.Resampling.BOX), np.float32)
-    small = np.asarray(image.resize(third, Image.Resampling.BOX))
-    middle = ndimage.median_filter(small, (15, 15, 1), mode="nearest")
-    paper = np.asarray(Image.fromarray(middle).resize(size, Image.Resampling.BILINEAR), np.float32)
-    for _ in range(3):  # from the median, which dense lines pull down, to the mean of what is no line
-        away = np.abs(colors - paper).max(axis=2)
-        spread = max(2.0, 3 * 1.4826 * float(np.median(away)))
-        bare = ndimage.binary_erosion(away < max(spread, 0.25 * np.quantile(away, 0.995)), border_value=1)
-        weight = ndimage.gaussian_filter(bare.astype(np.float32), PAPER_BLUR) + 1e-4
-        mean = ndimage.gaussian_filter(colors * bare[..., None], (PAPER_BLUR, PAPER_BLUR, 0))
-        paper = (mean + 1e-4 * paper) / weight[..., None]
-    return Image.fromarray(paper.round().clip(0, 255).astype(np.uint8))
-
-
-def _ink_contrast(difference: np.ndarray) -> np.ndarray:
-    """``Ink.contrast``, given paper - colour ``[h, w, 3]``. Raises ValueError if there is no ink."""
-    pixels = difference.reshape(-1, 3)
-    strongest = pixels[np.argsort(np.abs(pixels).max(axis=1))[-max(16, len(pixels) // 20) :]]
-    # Colour of the ink: what the strongest differences have in common. Its sign: ink is dark or light as most are.
-    _, _, directions = np.linalg.svd(strongest, full_matrices=False)
-    along = pixels @ directions[0]
-    if np.sum((strongest @ directions[0]) ** 3) < 0:
-        along, directions = -along, -directions
-    noise = 1.4826 * float(np.median(np.abs(along)))
-    level = _ink_level(along, max(MIN_CONTRAST, 5 * noise))
-    return directions[0] / level
-
-
-def _ink_level(values: np.ndarray, least: float) -> float:
-    """How strong ink is: the middle of what is over half of the strongest. Raises ValueError if under ``least``."""
-    strongest = float(np.quantile(values, 0.9995))
-    if strongest < least:
-        raise ValueError("no ink found: the image is blank, or its lines are too faint")
-    return float(np.median(values[values > strongest / 2]))
-
-
-def _ink_mask(strength: np.ndarray, blur: float) -> np.ndarray:
-    """Where ink is: over half its strength, or joined to that and over a third."""
-    from scipy import ndimage
-
-    strength = ndimage.gaussian_filter(strength, blur)
-    noise = 1.4826 * float(np.median(np.abs(strength)))
-    level = _ink_level(strength, 0.1)
-    parts, count = ndimage.label(strength > max(0.33 * level, 3 * noise), np.ones((3, 3)))
-    strong = ndimage.maximum(strength, parts, np.arange(count + 1)) > max(0.5 * level, 5 * noise)
-    strong[0] = False
-    mask = strong[parts]
-    if mask.mean() > 0.6:
-        raise ValueError("nearly everything on the image is ink: no drawing to be made out")
-    return mask
-
-
-def _pen_width(mask: np.ndarray) -> float:
-    """The usual width of the lines in a mask."""
-    from scipy import ndimage
-
-    depth = ndimage.distance_transform_edt(mask)
-    ridge = (depth > 0) & (depth == ndimage.maximum_filter(depth, 3))
-    return float(np.median(2 * depth[ridge] - 1))
-
-
-def _without_dirt(mask: np.ndarray) -> np.ndarray:
-    """A mask without specks, and without a table or a finger: what is broad where it leaves the image."""
-    from scipy import ndimage
-
-    parts, count = ndimage.label(mask, np.ones((3, 3)))
-    areas = np.bincount(parts.ravel(), minlength=count + 1).astype(float)
-    areas[0] = 0
-    pen = _pen_width((areas > 0.02 * areas.max())[parts])  # of what is no speck for certain
-    rim = np.concatenate([parts[0], parts[-1], parts[1:-1, 0], parts[1:-1, -1]])
-    outside = np.bincount(rim, minlength=count + 1) > 5 * pen + 4
-    if areas[outside].sum() < 0.9 * areas.sum():
-        areas[outside] = 0
-    return (areas > max(3.0, 0.3 * pen**2))[parts]
-
-
-def _find_ink(image) -> tuple[Ink, np.ndarray, float]:
-    """(how to tell ink, its box (left, top, right, bottom), width of its lines) in pixels of the image."""
-    paper = _estimate_paper(image)
-    size = _fit(image.size, THUMBNAIL)
-    whole = (0, 0, *image.size)
-    contrast = _ink_contrast(_resample(paper, (0, 0, *paper.size), size) - _resample(image, whole, size))
-    ink = Ink(paper, contrast)
-    mask = _ink_mask(ink.strength(image, whole, size), 1.0)
-    mask = _without_dirt(mask)
-    if not mask.any():
-        raise ValueError("no ink found: nothing but specks")
-    pen = _pen_width(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
-    to_image = np.array(image.size * 2) / np.array(size * 2)
-    return ink, box * to_image, pen * float(to_image[0])
-
-
-def _thin(mask: np.ndarray) -> np.ndarray:
-    """Lines thinned to a width of one pixel (Zhang and Suen, 1984)."""
-    mask = np.pad(mask, 1)
-    row = mask.shape[1]
-    steps = np.array([-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1])  # clockwise from north
-    flat, idle = mask.ravel(), 0
-    edge = np.flatnonzero(flat)
-    turn = 0
-    while idle < 2:
-        around = flat[edge[:, None] + steps]
-        rises = (~around & np.roll(around, -1, axis=1)).sum(axis=1)
-        count = around.sum(axis=1)
-        north, east, south, west = around[:, 0], around[:, 2], around[:, 4], around[:, 6]
-        if turn == 0:
-            exposed = ~(north & east & south) & ~(east & south & west)
-        else:
-            exposed = ~(north & east & west) & ~(north & south & west)
-        gone = (count >= 2) & (count <= 6) & (rises == 1) & exposed
-        flat[edge[gone]] = False
-        edge = edge[~gone]
-        idle, turn = (0 if gone.any() else idle + 1), 1 - turn
-    return mask[1:-1, 1:-1]
-
-
-def _without_spurs(lines: np.ndarray, length: int) -> np.ndarray:
-    """Thinned lines without side branches of up to ``length`` pixels, which the rough edge of a thick line leaves."""
-    from scipy import ndimage
-
-    around = np.ones((3, 3), int)
-
-    def tips(lines):
-        return lines & (ndimage.convolve(lines.astype(int), around, mode="constant") <= 2)
-
-    parts, _ = ndimage.label(lines, around)
-    short = lines.copy()
-    for _ in range(length):
-        short &= ~tips(short)
-    grown, front = short.copy(), tips(short)
-    for _ in range(length):  # what ended a line before does so again
-        front = ndimage.binary_dilation(front, around) & lines & ~grown
-        grown |= front
-    lost = np.setdiff1d(np.unique(parts), np.unique(parts[grown]))
-    return grown | (lines & np.isin(parts, lost))  # a dot is all tips
-
-
-def _draw_again(image, ink, box, pen, height, width, line_width):
-    """The drawing in ``box``, in the middle of a bitmap, its lines ``line_width`` wide."""
-    room = np.array([width, height]) - 10 * line_width  # training bitmaps have 5 line widths free on each side
-    scale = float((room / np.maximum(box[2:] - box[:2] - pen, pen)).min())
-    fine = max(1, math.ceil(FINE / line_width))
-    margin = min(2 * pen, 0.3 * (box[2:] - box[:2]).max()) + 2 / scale
-    box = np.concatenate([np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, image.size)])
-    size = tuple(np.maximum(((box[2:] - box[:2]) * scale * fine).round().astype(int), 1).tolist())
-    pen, target = max(pen * scale * fine, 1.0), line_width * fine
-    mask = _ink_mask(ink.strength(image, tuple(box.tolist()), size), max(1.0, pen / 8))
-    mask = np.pad(_without_dirt(mask), 1)
-    if not mask.any():
-        raise ValueError("no ink found: what there is falls apart when looked at closely")
-    pen = _pen_width(mask)
-    lines = _without_spurs(_thin(mask), round(0.8 * pen))
-    return _centre(_stroke(mask, lines, pen, target), lines, height, width, fine)
-
-
-def _stroke(mask, lines, pen, target):
-    """Ink (0 to 1) of thinned ``lines`` drawn ``target`` wide; of a ``mask`` whose lines are ``pen`` wide."""
-    from scipy import ndimage
-
-    def line(distance):
-        return np.clip(target / 2 + 0.5 - distance, 0, 1)
-
-    cover = line(ndimage.distance_transform_edt(~lines))
-    depth = ndimage.distance_transform_edt(mask)
-    # Where lines ran into each other, their middle is lost; what is left to see is how far the pen went around.
-    # What is still broader was filled in by the artist, and stays filled.
-    for times, inner in ((2, line(np.abs(depth - pen / 2))), (3, depth > (pen - target) / 2)):
-        reach = times * max(pen, target) / 2
-        if (depth > reach).any():
-            broad = ndimage.distance_transform_edt(depth <= reach) < reach
-            cover = np.where(broad, inner, cover)
-    return cover
-
-
-def _centre(cover, lines, height, width, fine):
-    """``cover`` (ink, 0 to 1, ``fine`` times too large) as a bitmap, the bounds of ``lines`` in its middle."""
-    page = np.zeros((height * fine, width * fine), np.float32)
-    spots = np.argwhere(lines)
-    shift = np.rint((np.array(page.shape) - spots.min(axis=0) - spots.max(axis=0) - 1) / 2).astype(int)
-    rows, columns = np.nonzero(cover)
-    values = cover[rows, columns]
-    rows, columns = rows + shift[0], columns + shift[1]
-    inside = (rows >= 0) & (rows < page.shape[0]) & (columns >= 0) & (columns < page.shape[1])
-    page[rows[inside], columns[inside]] = values[inside]
-    page = page.reshape(height, fine, width, fine).mean(axis=(1, 3))
-    return (255 - 255 * page).round().astype(np.uint8)
-
-
-# ---------------------------------------------------------------------------------------------------------
 # A whole data set
 
 
@@ -791,7 +442,8 @@ def render_drawings(
     A pool sets to work on all of them at once.
     """
     packed = PackedStrokes.pack(drawings)
-    packed.points[:, :2] /= scale_factor
+    for column in packed.points.T[:2]:  # ten times as fast as both at once
+        column /= scale_factor
     ends = packed.starts + packed.lengths
     size = max(1, min(CHUNK[render_mode], MAX_CHUNK_PIXELS // (height * width)))
     pieces = []
@@ -974,10 +626,10 @@ def render_data_sets(
 
     mode = MODES[render_mode]
     workers = _cores() if workers is None else workers
-    _check_size(height, width)
+    check_size(height, width)
     if workers < 1:
         raise ValueError(f"--workers must be 1 or more, not {workers}")
-    _import_inkscape() if mode == "inkscape" else _import_cairo()
+    _import_inkscape() if mode == "inkscape" else import_cairo()
     sources = {name: npz_path(data_dir, name) for name in data_sets}
     for source in sources.values():
         if not source.is_file():

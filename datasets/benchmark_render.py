@@ -18,12 +18,11 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from read_image import load_image, open_image  # noqa: E402
 from render_svg2bitmap import (  # noqa: E402
     contact_sheet,
-    load_image,
     make_pool,
     rasterize_all,
-    read_image,
     render_category,
     svg_path,
     svg_text,
@@ -209,10 +208,11 @@ def degrade(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
 
 
 def blurred(bitmaps: np.ndarray) -> np.ndarray:
-    """Bitmaps ``[n, H, W]`` as vectors that hardly change when a line moves by a pixel."""
+    """Bitmaps ``[n, H, W]`` as vectors that hardly change when a line moves by a fiftieth of the page."""
     from scipy import ndimage
 
-    return ndimage.gaussian_filter(255.0 - bitmaps, (0, 2, 2)).reshape(len(bitmaps), -1)
+    blur = min(bitmaps.shape[1:]) / 24
+    return ndimage.gaussian_filter(255.0 - bitmaps, (0, blur, blur)).reshape(len(bitmaps), -1)
 
 
 def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None) -> float:
@@ -246,7 +246,7 @@ def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None)
 def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
     """An image file and what ``load_image`` made of it, side by side: uint8 ``[2 H, 4 W]``."""
     height, width = (2 * side for side in bitmap.shape)
-    image = read_image(Path(file))
+    image = open_image(Path(file))
     image.thumbnail((width, height))
     page = Image.new("L", (width, height), 190)
     page.paste(image.convert("L"), ((width - image.width) // 2, (height - image.height) // 2))

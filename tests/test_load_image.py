@@ -26,7 +26,7 @@ from benchmark_render import (  # noqa: E402
     tilt,
 )
 
-import render_svg2bitmap  # noqa: E402
+import read_image  # noqa: E402
 from render_svg2bitmap import contact_sheet, draw_strokes, load_image, rasterize, rasterize_all  # noqa: E402
 from utils import lines_to_strokes  # noqa: E402
 
@@ -320,7 +320,7 @@ def test_svg_fetches_nothing(tmp_path):
 
 
 def test_svg_that_would_draw_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(render_svg2bitmap, "SVG_SECONDS", 1)
+    monkeypatch.setattr(read_image, "SVG_SECONDS", 1)
     groups = "".join(f'<g id="g{i + 1}">{f"""<use xlink:href="#g{i}"/>""" * 10}</g>' for i in range(9))
     bomb = SVG.format(f'<defs><path id="g0" d="M1,1L8,8" stroke="black"/>{groups}</defs><use xlink:href="#g9"/>')
     (tmp_path / "a.svg").write_text(bomb)
