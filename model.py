@@ -21,10 +21,12 @@ from rnn import CELLS, affine, dropout_mask, glorot_uniform, unroll
 # ---------------------------------------------------------------------------------------------------------
 # Hyper-parameters
 
-CHOICES = {"dec_model": tuple(CELLS), "enc_model": ("cnn", "deep_cnn")}
+CHOICES = {"dec_model": tuple(CELLS), "enc_model": ("cnn", "deep_cnn", *CELLS)}
 AT_LEAST_ONE = ["num_steps", "save_every", "img_H", "img_W", "max_seq_len", "dec_rnn_size", "z_size", "batch_size"]
-AT_LEAST_ONE += ["num_mixture", "keep_snapshots"]
-SIZES = ["img_H", "img_W", "dec_rnn_size", "z_size", "num_mixture"]  # a stranger's config may ask for any memory
+AT_LEAST_ONE += ["num_mixture", "keep_snapshots", "enc_rnn_size"]
+# A stranger's config may ask for any memory.
+SIZES = ["img_H", "img_W", "enc_rnn_size", "dec_rnn_size", "pen_glimpse", "z_size", "num_mixture"]
+PROBABILITIES = ["augment_stroke_prob", "mirror_prob", "kl_weight_start", "kl_decay_rate"]
 KEEP_PROBABILITIES = ["recurrent_dropout_prob", "input_dropout_prob", "output_dropout_prob"]
 
 
@@ -40,12 +42,14 @@ class HParams:
     img_H: int = 48  # height of the bitmaps, pixels
     img_W: int = 48  # width of the bitmaps, pixels
     max_seq_len: int = 250  # longer drawings are skipped; then replaced by the data's longest
-    enc_model: str = "cnn"  # cnn: the paper's; deep_cnn: normalised, deeper (not the paper's)
+    enc_model: str = "cnn"  # cnn: the paper's; deep_cnn: normalised, deeper; lstm, layer_norm, hyper: sketch-rnn's
     enc_filters: list[int] = dataclasses.field(default_factory=lambda: [16, 32, 64, 64])  # deep_cnn's, a level each
+    enc_rnn_size: int = 256  # units of each direction of sketch-rnn's encoder, which reads strokes
     presig_bias: float = 0.0  # initial presig: sigma of z starts at exp(presig_bias / 2)
     dec_rnn_size: int = 512  # units of the decoder
     dec_model: str = "hyper"  # lstm, layer_norm or hyper
     pen_position: bool = False  # the decoder also sees where on the page its pen is (not the paper's)
+    pen_glimpse: int = 0  # numbers that z tells the decoder of its pen's place, with pen_position (not the paper's)
     z_size: int = 128  # numbers in the latent code
     batch_size: int = 100  # drawings a step; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
@@ -62,6 +66,13 @@ class HParams:
     output_dropout_prob: float = 0.90  # probability to KEEP
     random_scale_factor: float = 0.15  # axes are stretched by 1 +- this in training
     augment_stroke_prob: float = 0.10  # probability to drop a point in training
+    augment_bitmaps: bool = False  # draw bitmaps from the strokes as augmented (not the paper's)
+    random_rotation: float = 0.0  # degrees that drawings are turned by at most, with augment_bitmaps
+    mirror_prob: float = 0.0  # probability to mirror a drawing left to right, with augment_bitmaps
+    kl_weight: float = 0.0  # of sketch-rnn's KL term; 0: none, the paper's point; 0.5 to 1 there
+    kl_weight_start: float = 0.01  # share of kl_weight at the first step
+    kl_decay_rate: float = 0.99995  # of what is missing from kl_weight, a step
+    kl_tolerance: float = 0.2  # a smaller KL term counts as this: it has no gradient
     conditional: bool = True  # False: a decoder alone, that draws what it likes
     seed: int = 1  # of everything random in training
 
@@ -76,13 +87,19 @@ class HParams:
             _require(getattr(self, name) <= 16384, name, getattr(self, name), "16384 or less")
         _require(len(self.enc_filters) <= 16, "enc_filters", self.enc_filters, "16 levels or fewer")
         _require(max(self.enc_filters, default=0) <= 16384, "enc_filters", self.enc_filters, "16384 or less")
-        for name in (*KEEP_PROBABILITIES, "augment_stroke_prob"):
+        for name in (*KEEP_PROBABILITIES, *PROBABILITIES):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability, 0 to 1")
         for name in KEEP_PROBABILITIES:
             _require(getattr(self, name) > 0, name, 0.0, "above 0: it is the probability to keep")
         for name in ("learning_rate", "grad_clip", "save_minutes"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(0 <= self.random_scale_factor < 1, "random_scale_factor", self.random_scale_factor, "0 to below 1")
+        for name in ("random_rotation", "kl_weight", "kl_tolerance", "pen_glimpse"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        if self.pen_glimpse and not (self.pen_position and self.conditional):
+            raise ValueError("pen_glimpse needs pen_position=True and conditional=True: z tells it of the pen's place")
+        if (self.random_rotation or self.mirror_prob) and not self.augment_bitmaps:
+            raise ValueError("random_rotation and mirror_prob turn the strokes alone; set augment_bitmaps=True, too")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(self.data_set and all(self.data_set), "data_set", self.data_set, "one name or more")
         _require(self.enc_filters and min(self.enc_filters) >= 1, "enc_filters", self.enc_filters, "positive numbers")
@@ -213,7 +230,29 @@ def get_demo_hparams() -> HParams:
     )
 
 
-PRESETS = {"default": get_default_hparams, "demo": get_demo_hparams}
+def get_sharp_hparams() -> HParams:
+    """Draws what it sees far better than the paper's model: weights in assets/pretrained, scores in the README."""
+    return get_default_hparams().replace(
+        num_steps=6000,
+        save_every=500,
+        enc_model="deep_cnn",
+        enc_filters=[16, 32, 64, 128],
+        presig_bias=-6.0,
+        pen_position=True,
+        pen_glimpse=32,
+        dec_model="lstm",
+        dec_rnn_size=384,
+        learning_rate=0.002,
+        decay_rate=0.9994,
+        min_learning_rate=0.00003,
+        use_recurrent_dropout=False,
+        augment_bitmaps=True,
+        random_rotation=8.0,
+        mirror_prob=0.5,
+    )
+
+
+PRESETS = {"default": get_default_hparams, "demo": get_demo_hparams, "sharp": get_sharp_hparams}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -294,6 +333,11 @@ def reconstruction_loss(params: MixtureParams, target: tf.Tensor, mask_padding: 
     return tf.reduce_mean(stroke_loss * real + pen_loss * (real if mask_padding else 1.0))
 
 
+def kl_cost(mean: tf.Tensor, presig: tf.Tensor) -> tf.Tensor:
+    """KL divergence of the codes' distributions ``[N, Z]`` from N(0, 1), a number of z (arXiv 1704.03477, eq. 10)."""
+    return -0.5 * tf.reduce_mean(1.0 + presig - tf.square(mean) - tf.exp(presig))
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Encoders
 
@@ -370,11 +414,81 @@ class DeepCNN:
         return tf.reshape(x, [-1, self.output_size])
 
 
-ENCODERS = {"cnn": PaperCNN, "deep_cnn": DeepCNN}
+class StrokeRNN:
+    """Sketch-rnn's encoder (arXiv 1704.03477 §3.2, eq. 1): reads the strokes forward and backward; not the paper's."""
+
+    def __init__(self, hps, draw):
+        self.dropout = hps.recurrent_dropout_prob if hps.use_recurrent_dropout else None
+        seeds = (hps.seed + 2, hps.seed + 4)  # a hyper cell takes the seed after its own, too
+        self.cells = [CELLS[hps.enc_model](5, hps.enc_rnn_size, seed) for seed in seeds]
+        self.weights = {
+            f"ENC_RNN/{direction}/{cell.NAME}/{name}": weight
+            for direction, cell in zip(("fw", "bw"), self.cells, strict=True)
+            for name, weight in cell.weights.items()
+        }
+        self.output_size = 2 * hps.enc_rnn_size
+        self.head_stddev = 0.001
+
+    def __call__(self, strokes, lengths, training, seed):
+        """Stroke-5 ``[N, T, 5]`` of ``lengths`` ``[N]`` <= T points -> h of both directions after their last point."""
+        order = tf.argsort(lengths, direction="DESCENDING")  # so that at each step the first rows go on
+        steps, strokes, lengths = tf.reduce_max(lengths), tf.gather(strokes, order), tf.gather(lengths, order)
+        counts = tf.reduce_sum(tf.cast(tf.range(steps)[:, None] < lengths[None], tf.int32), axis=1)  # [T]
+        lasts = []
+        for cell, step_seed in zip(self.cells, tf.unstack(tf.random.split(seed, 2)), strict=True):
+            x = strokes if cell is self.cells[0] else tf.reverse_sequence(strokes, lengths, seq_axis=1)
+            x, masks = tf.transpose(x, [1, 0, 2])[:steps], None  # [T, N, 5]
+            zeros = tf.zeros([tf.shape(x)[1], sum(cell.state_sizes)])
+            if training and self.dropout is not None:
+                masks = dropout_mask([steps, tf.shape(x)[1], cell.num_units], self.dropout, step_seed)
+            _, state = unroll(cell, x, zeros, masks=masks, counts=counts)
+            lasts.append(cell.last_output(state))  # [N, enc_rnn_size]
+        return tf.gather(tf.concat(lasts, axis=1), tf.argsort(order))  # [N, 2 enc_rnn_size]
+
+
+ENCODERS = {"cnn": PaperCNN, "deep_cnn": DeepCNN, **dict.fromkeys(CELLS, StrokeRNN)}
 
 
 # ---------------------------------------------------------------------------------------------------------
 # The model
+
+
+class Glimpse:
+    """What the decoder sees of the page at its pen's place, all of it from z and from where the pen has been.
+
+    Not the paper's. A place is told by waves over the page (sines of trainable direction, length and phase). z
+    weighs them into a field of G numbers a place; the sum of the waves of all places so far says where ink is already.
+    """
+
+    WAVES = 96
+    FREQUENCY = 2.0  # radians a unit of normalised strokes; a page is some 6 units wide
+    VISITED_SCALE = 0.1
+
+    def __init__(self, hps, draw):
+        self.numbers = hps.pen_glimpse
+        self.output_size = 2 * self.numbers
+        shape = [hps.z_size, self.WAVES * self.numbers]
+        self.weights = {
+            "glimpse/place_w": draw.normal([2, self.WAVES], self.FREQUENCY),
+            "glimpse/place_b": draw.normal([self.WAVES], math.pi),
+            "glimpse/visited_w": draw.normal([self.WAVES, self.numbers], self.WAVES**-0.5),
+            "glimpse/field_w": draw.normal(shape, (hps.z_size * self.WAVES) ** -0.5),
+            "glimpse/field_b": tf.Variable(tf.zeros(shape[1:])),
+        }
+
+    def field(self, z):
+        """z ``[N, Z]`` -> the weights of the waves ``[N, WAVES, G]``."""
+        weights = tf.matmul(z, self.weights["glimpse/field_w"]) + self.weights["glimpse/field_b"]
+        return tf.reshape(weights, [-1, self.WAVES, self.numbers])
+
+    def waves(self, positions):
+        """Positions ``[N, T, 2]`` -> ``[N, T, WAVES]``."""
+        return tf.sin(tf.matmul(positions, self.weights["glimpse/place_w"]) + self.weights["glimpse/place_b"])
+
+    def __call__(self, waves, visited, field):
+        """Waves of the pen's places, their running sums, both ``[N, T, WAVES]``, and the field -> ``[N, T, 2G]``."""
+        seen = tf.matmul(waves, field)
+        return tf.concat([seen, tf.matmul(visited * self.VISITED_SCALE, self.weights["glimpse/visited_w"])], axis=2)
 
 
 class Model(tf.Module):
@@ -386,20 +500,23 @@ class Model(tf.Module):
         draw = _Weights(hps.seed)
         z_size = hps.z_size if hps.conditional else 0
         weights = {}
-        inputs = 5 + 2 * hps.pen_position + z_size
+        self.glimpse = Glimpse(hps, draw) if hps.pen_glimpse else None
+        inputs = 5 + 2 * hps.pen_position + 2 * hps.pen_glimpse + z_size
         self.cell = CELLS[hps.dec_model](inputs, hps.dec_rnn_size, hps.seed)
         self.state_size = sum(self.cell.state_sizes)
         if hps.conditional:
             self.encoder = ENCODERS[hps.enc_model](hps, draw)
             weights |= self.encoder.weights
             inputs = self.encoder.output_size
-            for name, bias in (("mu", 0.0), ("sigma", hps.presig_bias)):
-                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_w"] = draw.normal(
-                    [inputs, z_size], self.encoder.head_stddev
-                )
-                weights[f"ENC_CNN/ENC_CNN_{name}/super_linear_b"] = tf.Variable(tf.fill([z_size], bias))
+            scope = "ENC_RNN" if self.reads_strokes else "ENC_CNN"
+            self.heads = [f"{scope}/{scope}_{name}" for name in ("mu", "sigma")]
+            for head, bias in zip(self.heads, (0.0, hps.presig_bias), strict=True):
+                weights[f"{head}/super_linear_w"] = draw.normal([inputs, z_size], self.encoder.head_stddev)
+                weights[f"{head}/super_linear_b"] = tf.Variable(tf.fill([z_size], bias))
             weights["linear/super_linear_w"] = draw.normal([z_size, self.state_size], 0.001)
             weights["linear/super_linear_b"] = tf.Variable(tf.zeros([self.state_size]))
+        if self.glimpse is not None:
+            weights |= self.glimpse.weights
         self.output_size = 3 + 6 * hps.num_mixture
         weights["RNN/output_w"] = draw.glorot([hps.dec_rnn_size, self.output_size])
         weights["RNN/output_b"] = draw.glorot([self.output_size])
@@ -411,10 +528,30 @@ class Model(tf.Module):
 
     def encode(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Bitmaps ``[N, H, W, 1]`` float32, 0 (ink) to 255 (paper) -> (mean, presig) of z, each ``[N, Z]``."""
+        self._require_encoder(reads_strokes=False)
+        return self._heads(self.encoder(tf.cast(images, tf.float32)))
+
+    def encode_strokes(self, strokes, lengths, training: bool = False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
+        """``encode`` for sketch-rnn's encoders: stroke-5 ``[N, T, 5]`` without start token, of ``lengths`` ``[N]``."""
+        self._require_encoder(reads_strokes=True)
+        seed = tf.zeros([2], tf.int32) if seed is None else seed
+        return self._heads(self.encoder(tf.cast(strokes, tf.float32), lengths, training, seed))
+
+    @property
+    def reads_strokes(self) -> bool:
+        """Whether the encoder is sketch-rnn's, which cannot read a bitmap."""
+        return self.hps.conditional and self.hps.enc_model in CELLS
+
+    def _require_encoder(self, reads_strokes):
         if not self.hps.conditional:
             raise ValueError("this model is unconditional: it has no encoder")
-        features = self.encoder(tf.cast(images, tf.float32))  # [N, features]
-        return self._linear("ENC_CNN/ENC_CNN_mu", features), self._linear("ENC_CNN/ENC_CNN_sigma", features)
+        if self.reads_strokes != reads_strokes:
+            reads = "strokes, not bitmaps" if self.reads_strokes else "bitmaps, not strokes"
+            raise ValueError(f"this model's encoder ({self.hps.enc_model}) reads {reads}")
+
+    def _heads(self, features):
+        mean, presig = (self._linear(head, features) for head in self.heads)
+        return mean, presig
 
     def initial_state(self, z: tf.Tensor | None = None, batch_size: int | None = None) -> tf.Tensor:
         """tanh(z.W + b) for z ``[N, Z]``, or zeros when unconditional -> ``[N, state_size]``."""
@@ -459,8 +596,7 @@ class Model(tf.Module):
         """Rows ``[N, T, 5]`` through the cell and the dense layer -> ``[P, 3 + 6M]`` in the order of ``unroll``."""
         hps, seeds = self.hps, [None] * 3
         rows, steps = tf.unstack(tf.shape(strokes)[:2])
-        if hps.pen_position:
-            strokes = tf.concat([strokes, tf.cumsum(strokes[:, :, :2], axis=1)], axis=2)  # [N, T, 7]
+        strokes, *_ = self._look(strokes, *self._page(rows, z))  # [N, T, I]
         if training:
             seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32) if seed is None else seed
             seeds = tf.unstack(tf.random.split(seed, 3))
@@ -476,6 +612,25 @@ class Model(tf.Module):
         if training and hps.use_output_dropout:
             h *= dropout_mask(tf.shape(h), hps.output_dropout_prob, seeds[2])
         return self._output(h), final_state
+
+    def _page(self, rows, z):
+        """Where the pen begins ``[N, 1, 2]``, the summed waves of its places so far ``[N, 1, WAVES]``, z's field."""
+        if self.glimpse is None:
+            return tf.zeros([rows, 1, 2]), tf.zeros([rows, 1, 0]), tf.zeros([rows, 0, 0])
+        return tf.zeros([rows, 1, 2]), tf.zeros([rows, 1, self.glimpse.WAVES]), self.glimpse.field(z)
+
+    def _look(self, strokes, position, visited, field):
+        """Strokes ``[N, T, 5]`` with what the decoder sees of its page ``[N, T, I]``, and the page after them."""
+        if not self.hps.pen_position:
+            return strokes, position, visited
+        positions = position + tf.cumsum(strokes[:, :, :2], axis=1)
+        parts = [strokes, positions]
+        if self.glimpse is not None:
+            waves = self.glimpse.waves(positions)
+            sums = visited + tf.cumsum(waves, axis=1)
+            parts.append(self.glimpse(waves, sums, field))
+            visited = sums[:, -1:]
+        return tf.concat(parts, axis=2), positions[:, -1:], visited
 
     def _output(self, h):
         return tf.matmul(h, self.weights["RNN/output_w"]) + self.weights["RNN/output_b"]
@@ -493,23 +648,24 @@ class Model(tf.Module):
         product = affine(products)
         temperature = temperature[:, None]
 
-        def body(t, x, position, state, ended, strokes, outputs):
-            position += x[:, :2]
-            seen = tf.concat([x, position], axis=1) if self.hps.pen_position else x
-            h, state = self.cell.step(seen, state, product, params)
+        def body(t, x, position, visited, state, ended, strokes, outputs):
+            seen, position, visited = self._look(x[:, None], position, visited, field)
+            h, state = self.cell.step(seen[:, 0], state, product, params)
             output = self._output(h)
             x = draw_point(mixture_params(output), temperature, greedy, tf.random.fold_in(seed, t))
             x = tf.where((t < given_lengths)[:, None], given[tf.minimum(t, tf.shape(given)[0] - 1)], x)
-            return t + 1, x, position, state, ended | (x[:, 4] > 0), strokes.write(t, x), outputs.write(t, output)
+            ended |= x[:, 4] > 0
+            return t + 1, x, position, visited, state, ended, strokes.write(t, x), outputs.write(t, output)
 
-        def goes_on(t, x, position, state, ended, *_):
+        def goes_on(t, x, position, visited, state, ended, *_):
             return (t < steps) & (run_on | ~tf.reduce_all(ended))
 
         state = tuple(tf.split(initial_state, self.cell.state_sizes, axis=1))
         ended = tf.zeros([tf.shape(first)[0]], tf.bool)
         arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, size]) for size in (5, self.output_size)]
-        start = (0, first, tf.zeros_like(first[:, :2]), state, ended, *arrays)
-        t, _, _, _, _, strokes, outputs = tf.while_loop(goes_on, body, start)
+        *begin, field = self._page(tf.shape(first)[0], z)
+        start = (0, first, *begin, state, ended, *arrays)
+        t, *_, strokes, outputs = tf.while_loop(goes_on, body, start)
         return strokes.stack()[:t], outputs.stack()[:t]
 
 
@@ -741,6 +897,14 @@ def load_weights(model: Model, path: str | Path) -> int:
     for name, value in values.items():  # only now: a damaged snapshot leaves the model as it was
         model.weights[name].assign(value)
     return snapshot_step(path)
+
+
+def save_weights(model: Model, model_dir: str | Path, step: int) -> Path:
+    """Write the weights alone as the snapshot ``vector-<step>`` of a directory -> its path without ending."""
+    path = Path(model_dir) / f"vector-{step}"
+    tf.train.Checkpoint(model=model).write(str(path))
+    tf.compat.v1.train.update_checkpoint_state(str(path.parent), path.name, [path.name])
+    return path
 
 
 def _shape(variable):

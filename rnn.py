@@ -98,6 +98,10 @@ class LSTMCell:
         h = tf.tanh(c) * tf.sigmoid(o)
         return h, (c, h)
 
+    def last_output(self, state: tf.Tensor) -> tf.Tensor:
+        """h of a state vector ``[N, 2U]``."""
+        return state[:, self.num_units :]
+
 
 def _normed_step(gates, c, params, mask):
     """The layer-norm cell from its gates' sums ``[N, 4U]`` on -> (h', c')."""
@@ -153,6 +157,10 @@ class LayerNormLSTMCell:
         h, c = state
         h, c = _normed_step(product("gates", tf.concat([x, h], axis=1)), c, params, mask)
         return h, (h, c)
+
+    def last_output(self, state: tf.Tensor) -> tf.Tensor:
+        """h of a state vector ``[N, 2U]``."""
+        return state[:, : self.num_units]
 
 
 class HyperLSTMCell:
@@ -240,6 +248,10 @@ class HyperLSTMCell:
         gates = tf.reshape(tf.transpose(gates, [1, 0, 2]), [-1, 4 * self.num_units])
         h, c = _normed_step(gates, c, params, mask)
         return h, (h, small_h, c, small_c)
+
+    def last_output(self, state: tf.Tensor) -> tf.Tensor:
+        """h of a state vector ``[N, 2U + 2 * HYPER_UNITS]``."""
+        return state[:, : self.num_units]
 
 
 CELLS = {"lstm": LSTMCell, "layer_norm": LayerNormLSTMCell, "hyper": HyperLSTMCell}

@@ -22,8 +22,8 @@ from PIL import Image
 
 from model import point_losses
 from render_svg2bitmap import rasterize_all
-from sketch_pix2seq_sampling import draw_codes, encode_images, load_model
-from utils import SPLITS, DataLoader, add_switch, category_name, load_dataset, run_script
+from sketch_pix2seq_sampling import draw_codes, encode_from, encode_images, encode_strokes, load_model
+from utils import SPLITS, DataLoader, add_switch, category_name, draw_like_data, load_dataset, run_script
 
 SCORES = ("loss", "rec", "ret", "latent", "reconstructions")
 RET_AT = (1, 10, 50)
@@ -39,7 +39,7 @@ def score_loss(model, loader: DataLoader, noise: bool, seed: int) -> dict:
     total, points = 0.0, 0
     for i in range(loader.num_batches):
         batch = loader.get_batch(i)
-        z = encode_images(model, batch.images, noise, seed + i)
+        z = encode_from(model, loader, batch.indices, noise, seed + i)
         params, _ = model.decode(batch.strokes[:, :-1], z)
         target = batch.strokes[:, 1:]
         stroke_loss, pen_loss = point_losses(params, target)
@@ -125,16 +125,6 @@ def with_interval(hits: np.ndarray, rng: np.random.Generator) -> dict:
     return {"value": float(hits.mean()), "interval": [float(low), float(high)]}
 
 
-def rasterize_like_data(drawings, loader: DataLoader, labels: np.ndarray, hps, category_scales: dict) -> np.ndarray:
-    """Bitmaps uint8 ``[N, H, W]`` of generated drawings, drawn as those of their categories are.
-
-    The model's strokes are normalised by the scale factor of all categories, bitmaps by each one's own.
-    """
-    scales = np.array([loader.scale_factor / category_scales[category_name(name)] for name in hps.data_set])
-    rescaled = [drawing * [scale, scale, 1] for drawing, scale in zip(drawings, scales[labels], strict=True)]
-    return rasterize_all(rescaled, hps.img_H, hps.img_W)
-
-
 # ---------------------------------------------------------------------------------------------------------
 # Pictures and report
 
@@ -188,6 +178,11 @@ def report_text(report: dict) -> str:
             lines += [f"That is below {100 * REC_REAL_NEEDED:.0f} %: **its verdict (Rec) does not count.**"]
         lines += ["", "| temperature | Rec (95 % interval) |", "|---|---|"]
         lines += [f"| {temperature} | {percent(score)} |" for temperature, score in report["rec"].items()]
+    if RET_TITLES.keys() & report.keys() and report["encoded"] == "strokes":
+        lines += [
+            "",
+            "This encoder reads strokes: for Ret the generated *strokes* are encoded again, not a raster of them.",
+        ]
     for key, title in RET_TITLES.items():
         if key in report:
             lines += ["", f"Ret, {title}, of {report['drawings']}:", ""]
@@ -212,8 +207,8 @@ def score_drawings(model, loaders, hps, temperatures, scores, noise, seed, cache
     train, valid, test = loaders
     rng = np.random.default_rng(seed)
     report, first = {}, None
-    codes = encode_images(model, test.images[..., None].astype(np.float32), noise, seed)
-    originals = encode_images(model, test.images[..., None].astype(np.float32), False, seed)
+    codes, originals = (encode_from(model, test, np.arange(len(test)), noise, seed) for noise in (noise, False))
+    scales = np.array([train.category_scale_factors[category_name(name)] for name in hps.data_set])
     if "rec" in scores:
         classifier = train_classifier(train, valid, len(hps.data_set), cache_dir)
         real = with_interval(named_right(classifier, test.images, test.labels), rng)
@@ -222,12 +217,15 @@ def score_drawings(model, loaders, hps, temperatures, scores, noise, seed, cache
         report |= {key: {} for key in RET_TITLES}
     for temperature in temperatures:
         drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seed)
-        bitmaps = rasterize_like_data(drawings, test, test.labels, hps, train.category_scale_factors)
+        bitmaps = draw_like_data(rasterize_all, hps, test.scale_factor / scales, drawings, test.labels)
         first = bitmaps if first is None else first
         if "rec" in scores:
             report["rec"][str(temperature)] = with_interval(named_right(classifier, bitmaps, test.labels), rng)
         if "ret" in scores:
-            again = encode_images(model, bitmaps[..., None].astype(np.float32), False, seed)
+            if model.reads_strokes:
+                again = encode_strokes(model, drawings, False, seed)
+            else:
+                again = encode_images(model, bitmaps[..., None].astype(np.float32), False, seed)
             for key, nearer in zip(RET_TITLES, (ranks(again, originals), ranks(originals, again)), strict=True):
                 report[key][str(temperature)] = {str(k): with_interval(nearer < k, rng) for k in RET_AT}
     return report, first
@@ -248,6 +246,7 @@ def evaluate(args) -> dict:
     names = [category_name(data_set) for data_set in hps.data_set]
     report = {"model_dir": str(args.model_dir), "step": step, "split": args.split, "drawings": len(test)}
     report |= {"categories": names, "code": "code with noise" if args.noise else "code without noise"}
+    report["encoded"] = "strokes" if model.reads_strokes else "bitmaps"
     directory.mkdir(parents=True, exist_ok=True)
     if "loss" in args.scores:
         report |= score_loss(model, test, args.noise, args.seed)
@@ -261,7 +260,7 @@ def evaluate(args) -> dict:
             chosen = np.random.default_rng(args.seed).permutation(len(test))[:200]
             write_reconstructions(directory / "reconstructions.png", test.images[chosen], bitmaps[chosen])
     if "latent" in args.scores:
-        codes = encode_images(model, test.images[..., None].astype(np.float32), False, args.seed)
+        codes = encode_from(model, test, np.arange(len(test)), False, args.seed)
         plot_latent(directory / "latent.png", codes, test.labels, names, args.seed)
     (directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (directory / "report.md").write_text(report_text(report))

@@ -62,13 +62,34 @@ def load_model(model_dir: str | Path) -> tuple[Model, int]:
 
 def encode_images(model: Model, images: np.ndarray, noise: bool, seed: int) -> np.ndarray:
     """Latent codes ``[N, Z]`` of bitmaps ``[N, H, W, 1]``: the mean, or mean + sigma * noise as in the original."""
-    codes = []
-    for start in range(0, len(images), TOGETHER):
-        mean, presig = model.encode(images[start : start + TOGETHER])
-        codes.append(np.stack([mean.numpy(), np.exp(presig.numpy() / 2.0)]))
-    mean, sigma = np.concatenate(codes, axis=1)
+    parts = [model.encode(images[start : start + TOGETHER]) for start in range(0, len(images), TOGETHER)]
+    return _codes(parts, noise, seed)
+
+
+def encode_strokes(model: Model, drawings: list[np.ndarray], noise: bool, seed: int) -> np.ndarray:
+    """``encode_images`` for a model that reads strokes: normalised stroke-3 drawings, each of one point or more."""
+    parts = []
+    for start in range(0, len(drawings), TOGETHER):
+        part = [drawing if len(drawing) else np.zeros((1, 3)) for drawing in drawings[start : start + TOGETHER]]
+        lengths = np.array([len(drawing) for drawing in part])
+        strokes = pad_batch(np.concatenate(part), lengths, int(lengths.max()))[:, 1:]
+        parts.append(model.encode_strokes(strokes, tf.constant(lengths, tf.int32)))
+    return _codes(parts, noise, seed)
+
+
+def encode_from(model: Model, loader: DataLoader, places: np.ndarray, noise: bool, seed: int) -> np.ndarray:
+    """Latent codes ``[N, Z]`` of drawings of a loader: of their bitmaps, or of the strokes if the model reads those."""
+    if model.reads_strokes:
+        return encode_strokes(model, [loader.strokes(place) for place in places], noise, seed)
+    return encode_images(model, loader.images[places][..., None].astype(np.float32), noise, seed)
+
+
+def _codes(parts, noise, seed):
+    """Codes from (mean, presig) of each part."""
+    mean = np.concatenate([mean.numpy() for mean, _ in parts])
     if not noise:
         return mean
+    sigma = np.exp(np.concatenate([presig.numpy() for _, presig in parts]) / 2.0)
     return mean + sigma * np.random.default_rng(seed).normal(size=mean.shape).astype(np.float32)
 
 
@@ -125,8 +146,7 @@ def choose_drawings(loader: DataLoader, hps, category: str | None, index, num: i
 
 def sample_drawings(model, loader, places, noise: bool, seed: int) -> list[list[np.ndarray]]:
     """For each place, its grid of drawings: ``GRID_ROWS`` x the temperatures, all of one latent code."""
-    images = loader.images[places][..., None].astype(np.float32)
-    codes = encode_images(model, images, noise, seed)
+    codes = encode_from(model, loader, places, noise, seed)
     per_place = GRID_ROWS * len(TEMPERATURES)
     temperatures = np.tile(TEMPERATURES, GRID_ROWS * len(places))
     drawings = draw_codes(model, np.repeat(codes, per_place, axis=0), temperatures, loader.max_seq_len, seed)
@@ -631,7 +651,8 @@ def draw_test_drawings(args, job: Job, sampling_dir: Path) -> list[Row]:
     rows = []
     for place, truth, grid, caption in zip(places, truths, grids, captions, strict=True):
         person = Cell("person", "the person's", truth, written=False)
-        cells = [seen_cell(loader.images[place]), person, *temperature_cells(grid[: len(TEMPERATURES)])]
+        seen = seen_cell(loader.images[place], *["as a bitmap"] * job.model.reads_strokes)
+        cells = [seen, person, *temperature_cells(grid[: len(TEMPERATURES)])]
         rows.append(Row(str(place), f"{caption} {place}", cells, caption))
     return rows
 
@@ -661,6 +682,9 @@ def make_job(args, mode: str | None) -> tuple[Job, int]:
         raise ValueError(f"--unconditional: the model in {args.model_dir} has an encoder; give it images by --image")
     if mode in ("image", "interpolate", "analogy") and not model.hps.conditional:
         raise ValueError(f"--{mode}: the model in {args.model_dir} is unconditional, it sees no images")
+    if mode in ("image", "interpolate", "analogy", "complete") and model.reads_strokes:
+        encoder = f"the model in {args.model_dir} reads strokes (enc_model {model.hps.enc_model}), no images"
+        raise ValueError(f"--{mode}: {encoder}; without the flag it draws test drawings")
     info = load_data_info(args.model_dir)
     if info is None and (mode is not None or args.format):
         print("this snapshot knows nothing of its data: bitmap lines of 1 pixel and scale factor 1 are assumed")

@@ -7,18 +7,23 @@
 
 ``outputs/snapshot`` gets the weights that validated best, its ``latest`` the newest state, ``outputs/log``
 TensorBoard's files, ``metrics.csv`` and ``loss.png``. Ctrl-C finishes the step, saves and stops.
+
+All GPUs of a machine are used. Several machines train one model if each is given ``TF_CONFIG`` (see README).
 """
 
 import argparse
+import contextlib
 import csv
 import math
 import os
 import re
 import shutil
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import filelock
 import numpy as np
@@ -34,6 +39,7 @@ from model import (
     Model,
     complete_snapshots,
     is_ours,
+    kl_cost,
     list_snapshots,
     load_hparams,
     load_snapshot,
@@ -42,25 +48,124 @@ from model import (
     save_config,
     snapshot_step,
 )
+from render_svg2bitmap import rasterize_all
 from utils import DataLoader, add_switch, line_width_pixels, load_dataset, run_script
 
 LOG_EVERY = 20  # steps, as in the original
 ROLL_BACK_AFTER = 20  # updates in a row that were not finite
 MAX_ROLL_BACKS = 3
+PEER_LOST = (  # how an operation of several workers ends when one of them is gone
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+PEER_LOST_CODE = 3
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Several workers
+
+
+def choose_strategy() -> tf.distribute.Strategy:
+    """A worker for each process that ``TF_CONFIG`` names, and on each a replica of the model for each of its GPUs.
+
+    Waits until all workers are there. Raises ValueError if ``TF_CONFIG`` cannot be followed.
+    """
+    if os.environ.get("TF_CONFIG"):
+        return _join_workers()
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _join_workers() -> tf.distribute.Strategy:
+    print("TF_CONFIG is set: waiting until all workers that it names are there", flush=True)
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own waits until TensorFlow returns
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
+        wanted = '{"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
+        raise ValueError(
+            f"no worker can be started as TF_CONFIG says ({_first_line(error)}); wanted e.g. {wanted}, a free port"
+        ) from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which TensorFlow took
+
+
+class Workers:
+    """Those who train one model together, this process being one of them; by default the only one.
+
+    All have the same weights and take the same steps, each with drawings of its own share of the data. Whatever
+    must not differ is agreed upon by sums over all. Worker 0, the chief, alone reads and writes snapshots and logs.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy | None = None):
+        self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
+        self.replicas = self.strategy.experimental_local_results(self.each_replica(lambda replica: replica))
+        self.count = self.strategy.num_replicas_in_sync // len(self.replicas)
+        self.index = self.replicas[0] // len(self.replicas)
+        self.is_chief = self.index == 0
+
+    def each_replica(self, make):
+        """``make(number)`` for each of this worker's replicas, as ``strategy.run`` takes it."""
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: make(context.replica_id_in_sync_group)
+        )
+
+    def sum(self, numbers: np.ndarray) -> np.ndarray:
+        """The sum of float64 arrays of one shape, one from each worker."""
+        if self.count == 1:
+            return numbers
+        first = self.replicas[0]
+        parts = self.each_replica(lambda replica: tf.constant(numbers if replica == first else np.zeros_like(numbers)))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None).numpy()
+
+    def any(self, flag: bool) -> bool:
+        """Whether any worker's flag is set."""
+        return bool(self.sum(np.array(float(flag))))
+
+    def from_chief(self, numbers: np.ndarray) -> np.ndarray:
+        """The chief's float64 array, whose shape is known to all."""
+        return self.sum(numbers if self.is_chief else np.zeros_like(numbers))
+
+    def text_from_chief(self, text: str) -> str:
+        """The chief's text."""
+        data = np.frombuffer(text.encode(), np.uint8).astype(np.float64)
+        size = int(self.from_chief(np.array(float(len(data)))))
+        return self.from_chief(np.resize(data, size)).astype(np.uint8).tobytes().decode()
+
+    def require_same(self, numbers: list[float]) -> None:
+        """Raises ValueError, on all workers, if one knows other numbers of its data than the chief."""
+        theirs = np.array(numbers, np.float64)
+        if self.any(not np.array_equal(self.from_chief(theirs), theirs)):
+            raise ValueError("the files of the workers' --data_dir differ; copy them from one to all others")
+
+
+class Costs(NamedTuple):
+    """What is minimised, and its parts; without a KL term the first two are the same number."""
+
+    cost: float
+    recon: float
+    kl: float
 
 
 class Trainer:
     """A model, its optimiser and all else that a run must remember to go on exactly where it stopped.
 
-    Data order, augmentation, noise and dropout of a step are functions of (seed, roll-backs, step) alone.
+    Data order, augmentation, noise and dropout of a step are functions of (seed, roll-backs, step, worker) alone.
     """
 
-    def __init__(self, hps: HParams):
+    def __init__(self, hps: HParams, workers: Workers | None = None):
         self.hps = hps
-        self.model = Model(hps)
-        self.variables = list(self.model.trainable_variables)
-        self.optimizer = tf.keras.optimizers.Adam(hps.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
-        self.optimizer.build(self.variables)
+        self.workers = Workers() if workers is None else workers
+        with self.workers.strategy.scope():
+            self.model = Model(hps)
+            self.variables = list(self.model.trainable_variables)
+            self.optimizer = tf.keras.optimizers.Adam(hps.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+            self.optimizer.build(self.variables)
         self.next_step = tf.Variable(0, dtype=tf.int64)
         self.best_valid_cost = tf.Variable(math.inf, dtype=tf.float64)
         self.roll_backs = tf.Variable(0, dtype=tf.int64)
@@ -87,17 +192,45 @@ class Trainer:
         rate = (hps.learning_rate - hps.min_learning_rate) * hps.decay_rate**step + hps.min_learning_rate
         return rate * 0.5 ** int(self.roll_backs)
 
-    def random_batch(self, loader: DataLoader, step: int):
-        """The batch of a step, the same in every run of the same seed."""
-        return loader.random_batch(np.random.default_rng([self.hps.seed, int(self.roll_backs), step]))
+    def take_from_chief(self) -> None:
+        """All that a run remembers becomes the chief's, who alone has read a snapshot."""
+        if self.workers.count == 1:
+            return
+        counts = [self.roll_backs, self.skipped_updates, self.skipped_in_a_row]
+        variables = [*self.state, self.best_valid_cost, *counts]
+        values = [variable.numpy().astype(np.float64) for variable in variables]  # which is exact for all of these
+        flat = self.workers.from_chief(np.concatenate([value.ravel() for value in values]))
+        parts = np.split(flat, np.cumsum([value.size for value in values])[:-1])
+        for variable, value, part in zip(variables, values, parts, strict=True):
+            variable.assign(tf.cast(part.reshape(value.shape), variable.dtype))
 
-    def _cost(self, strokes, images, lengths, seed, training):
-        """Sum of L_s (1 - p3) + L_p over N * max_seq_len, for strokes ``[N, T + 1, 5]`` of ``lengths`` points."""
-        seeds = tf.unstack(tf.random.split(seed, 2))
-        z = None
+    def chance(self, step: int, number: int) -> tuple[int, ...]:
+        """Whence all randomness of a step comes, on the worker or replica of that number."""
+        return (self.hps.seed, int(self.roll_backs), step, *([number] if number else []))
+
+    def random_batch(self, loader: DataLoader, step: int):
+        """This worker's batch of a step, the same in every run of the same seed."""
+        return loader.random_batch(np.random.default_rng(self.chance(step, self.workers.index)))
+
+    def kl_weight(self, step: int) -> float:
+        """kl_weight (1 - (1 - kl_weight_start) kl_decay_rate^step) (arXiv 1704.03477, eqs 12-13)."""
+        hps = self.hps
+        return hps.kl_weight * (1.0 - (1.0 - hps.kl_weight_start) * hps.kl_decay_rate**step)
+
+    def _losses(self, strokes, images, lengths, seed, training):
+        """(L_R, L_KL) of strokes ``[N, T + 1, 5]`` of ``lengths`` points and their bitmaps.
+
+        L_R: the sum of L_s (1 - p3) + L_p over N * max_seq_len. L_KL: 0 if ``kl_weight`` is.
+        """
+        seeds = tf.unstack(tf.random.split(seed, 3 if self.model.reads_strokes else 2))
+        z, kl = None, tf.constant(0.0)
         if self.hps.conditional:
-            mean, presig = self.model.encode(images)
+            if self.model.reads_strokes:
+                mean, presig = self.model.encode_strokes(strokes[:, 1:], lengths, training, seeds[2])
+            else:
+                mean, presig = self.model.encode(images)
             z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])
+            kl = kl_cost(mean, presig) if self.hps.kl_weight > 0 else kl
         if self.hps.skip_padding:
             params, target = self.model.decode_packed(strokes, z, lengths, training, seeds[1])
         else:
@@ -105,51 +238,86 @@ class Trainer:
             target = strokes[:, 1:]
         loss = reconstruction_loss(params, target, mask_padding=False)  # mean over the steps computed
         steps, drawings = (tf.cast(tf.size(x), tf.float32) for x in (params.corr[:, 0], lengths))
-        return loss * steps / (drawings * self.hps.max_seq_len)
+        return loss * steps / (drawings * self.hps.max_seq_len), kl
+
+    def _costs(self, losses, kl_weight):
+        """(cost, L_R, L_KL): what is minimised, L_R + kl_weight max(L_KL, kl_tolerance), and its parts."""
+        recon, kl = losses
+        cost = recon
+        if self.hps.kl_weight > 0:
+            cost += kl_weight * tf.maximum(kl, self.hps.kl_tolerance)
+        return tf.stack([cost, recon, kl])
+
+    def _gradients(self, strokes, images, lengths, seed, kl_weight):
+        """On one replica: the costs of all replicas' drawings and their gradients, the same on every one."""
+        replica = tf.distribute.get_replica_context()
+        drawings = tf.cast(tf.size(lengths), tf.float32)
+        share = drawings / replica.all_reduce("SUM", drawings)
+        with tf.GradientTape() as tape:
+            own = share * tf.stack(self._losses(strokes, images, lengths, seed, training=True))
+            others = replica.all_reduce("SUM", tf.stop_gradient(own)) - tf.stop_gradient(own)
+            costs = self._costs(tf.unstack(own + others), kl_weight)
+            cost = costs[0]
+        return costs, replica.all_reduce("SUM", tape.gradient(cost, self.variables))
 
     @tf.function(reduce_retracing=True)
-    def _update(self, strokes, images, lengths, seed, learning_rate):
-        with tf.GradientTape() as tape:
-            cost = self._cost(strokes, images, lengths, seed, training=True)
-        gradients = tape.gradient(cost, self.variables)
-        finite = [tf.math.is_finite(cost), *(tf.reduce_all(tf.math.is_finite(g)) for g in gradients)]
-        finite = tf.reduce_all(tf.stack(finite))
+    def _update(self, parts, learning_rate, kl_weight):
+        strategy, clip = self.workers.strategy, self.hps.grad_clip
+        costs, gradients = strategy.run(self._gradients, (*parts, kl_weight))
+        costs, *sums = (strategy.experimental_local_results(x)[0] for x in (costs, *gradients))
+        finite = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(x)) for x in (costs[0], *sums)]))
+
+        def step(variable, gradient):
+            gradient = tf.clip_by_value(gradient, -clip, clip)
+            self.optimizer.update_step(gradient, variable, self.optimizer.learning_rate)
+
         if finite:
-            clip = self.hps.grad_clip
             self.optimizer.learning_rate.assign(learning_rate)
-            self.optimizer.apply_gradients(
-                [(tf.clip_by_value(g, -clip, clip), v) for g, v in zip(gradients, self.variables, strict=True)]
-            )
+            for variable, gradient in zip(self.variables, gradients, strict=True):
+                # apply_gradients would sum them over the replicas once more
+                strategy.extended.update(variable, step, (gradient,), group=False)
+            self.optimizer.iterations.assign_add(1)
             self.skipped_in_a_row.assign(0)
         else:
             self.skipped_in_a_row.assign_add(1)
             self.skipped_updates.assign_add(1)
         self.next_step.assign_add(1)
-        return cost
+        return costs
 
-    def update(self, batch, step: int) -> float:
-        """One optimiser step -> its cost. A cost or gradient that is not finite changes no weight."""
-        seed = random_seed(self.hps.seed, int(self.roll_backs), step)
+    def update(self, batch, step: int) -> Costs:
+        """One optimiser step -> its costs. A cost or gradient that is not finite changes no weight."""
+
+        def part(replica):
+            first, every = self.workers.replicas[0], len(self.workers.replicas)
+            return *as_tensors(batch, replica - first, every), random_seed(*self.chance(step, replica))
+
         rate = tf.constant(self.learning_rate(step), tf.float32)
-        return float(self._update(*as_tensors(batch), seed, rate))
+        weight = tf.constant(self.kl_weight(step), tf.float32)
+        return Costs(*self._update(self.workers.each_replica(part), rate, weight).numpy().tolist())
 
     @tf.function(reduce_retracing=True)
     def _evaluate(self, strokes, images, lengths, seed):
-        return self._cost(strokes, images, lengths, seed, training=False)
+        return self._costs(self._losses(strokes, images, lengths, seed, training=False), self.hps.kl_weight)
 
-    def evaluate(self, loader: DataLoader) -> float:
-        """The cost over a whole split, every drawing weighing the same; z with noise (kept), always the same."""
-        total = 0.0
+    def evaluate(self, loader: DataLoader) -> Costs:
+        """The costs over a whole split, every drawing weighing the same; z with noise (kept), always the same.
+
+        The KL term has its whole weight from the first step on, so that costs of any two steps compare.
+        """
+        total = np.zeros(4)
         for i in range(loader.num_batches):
             batch = loader.get_batch(i)
-            seed = random_seed(self.hps.seed, i)
-            total += float(self._evaluate(*as_tensors(batch), seed)) * len(batch.lengths)
-        return total / len(loader)
+            seed = random_seed(self.hps.seed, i * self.workers.count + self.workers.index)
+            total[:3] += self._evaluate(*as_tensors(batch), seed).numpy() * len(batch.lengths)
+            total[3] += len(batch.lengths)
+        total = self.workers.sum(total)
+        return Costs(*(total[:3] / total[3]).tolist())
 
 
-def as_tensors(batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A batch's strokes, images and lengths."""
-    return tf.constant(batch.strokes), tf.constant(batch.images), tf.constant(batch.lengths, tf.int32)
+def as_tensors(batch, first: int = 0, every: int = 1) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The strokes, images and lengths of a batch, or of each ``every``-th of its drawings from the ``first`` on."""
+    strokes, images, lengths = (x[first::every] for x in (batch.strokes, batch.images, batch.lengths))
+    return tf.constant(strokes), tf.constant(images), tf.constant(lengths, tf.int32)
 
 
 def random_seed(*numbers: int) -> tf.Tensor:
@@ -295,7 +463,7 @@ def _move_aside(root: Path) -> None:
 class RunLog:
     """Everything that a run says: log lines, TensorBoard scalars, ``metrics.csv``, ``loss.png``."""
 
-    COLUMNS = ("step", "split", "cost", "recon", "learning_rate", "seconds")
+    COLUMNS = ("step", "split", "cost", "recon", "learning_rate", "seconds", "kl")
 
     def __init__(self, log_root: str | Path, first_step: int):
         self.root = Path(log_root)
@@ -323,29 +491,43 @@ class RunLog:
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)
 
+    def say(self, line: str) -> None:
+        """A line to the screen."""
+        tqdm.write(line)
+
     def has(self, split: str, step: int) -> bool:
         """Whether the cost of a split after a step is known."""
         return any(row[:2] == [str(step), split] for row in self.rows)
 
-    def train(self, step: int, rate: float, cost: float, seconds: float) -> None:
-        """Cost and reconstruction cost are the same number: there is no KL term."""
+    def train(self, step: int, rate: float, costs: Costs, seconds: float, kl_weight: float = 0.0) -> None:
+        """A training step's costs; with a KL term, that and its weight, too."""
+        cost, recon, kl = costs
+        klw, kls = (f" klw: {kl_weight:.4f},", f" kl: {kl:.4f},") if kl_weight > 0 else ("", "")
         tqdm.write(
-            f"step: {step}, lr: {rate:.6f}, cost: {cost:.4f}, recon: {cost:.4f}, train_time_taken: {seconds:.4f}"
+            f"step: {step}, lr: {rate:.6f},{klw} cost: {cost:.4f}, recon: {recon:.4f},{kls} "
+            f"train_time_taken: {seconds:.4f}"
         )
-        scalars = {"Train_Cost": cost, "Train_Reconstr_Cost": cost, "Learning_Rate": rate, "Time_Taken_Train": seconds}
-        self._add((step, "train", cost, cost, rate, seconds), scalars)
+        scalars = {"Train_Cost": cost, "Train_Reconstr_Cost": recon, "Learning_Rate": rate, "Time_Taken_Train": seconds}
+        if kl_weight > 0:
+            scalars |= {"Train_KL_Cost": kl, "KL_Weight": kl_weight}
+        self._add((step, "train", cost, recon, rate, seconds, kl), scalars)
 
-    def valid(self, step: int, best: float, cost: float, seconds: float) -> None:
+    def valid(self, step: int, best: float, costs: Costs, seconds: float) -> None:
         tqdm.write(
-            f"best_valid_cost: {best:0.4f}, valid_cost: {cost:.4f}, "
-            f"valid_recon: {cost:.4f}, valid_time_taken: {seconds:.4f}"
+            f"best_valid_cost: {best:0.4f}, valid_cost: {costs.cost:.4f}, "
+            f"valid_recon: {costs.recon:.4f}, valid_time_taken: {seconds:.4f}"
         )
-        scalars = {"Valid_Cost": cost, "Valid_Reconstr_Cost": cost, "Valid_Cost_Best": best}
-        self._add((step, "valid", cost, cost, "", seconds), scalars)
+        scalars = {"Valid_Cost": costs.cost, "Valid_Reconstr_Cost": costs.recon, "Valid_Cost_Best": best}
+        if costs.kl:
+            scalars["Valid_KL_Cost"] = costs.kl
+        self._add((step, "valid", costs.cost, costs.recon, "", seconds, costs.kl), scalars)
 
-    def test(self, step: int, cost: float, seconds: float) -> None:
-        tqdm.write(f"eval_cost: {cost:.4f}, eval_recon: {cost:.4f}, eval_time_taken: {seconds:.4f}")
-        self._add((step, "test", cost, cost, "", seconds), {"Eval_Cost": cost, "Eval_Reconstr_Cost": cost})
+    def test(self, step: int, costs: Costs, seconds: float) -> None:
+        tqdm.write(f"eval_cost: {costs.cost:.4f}, eval_recon: {costs.recon:.4f}, eval_time_taken: {seconds:.4f}")
+        scalars = {"Eval_Cost": costs.cost, "Eval_Reconstr_Cost": costs.recon}
+        if costs.kl:
+            scalars["Eval_KL_Cost"] = costs.kl
+        self._add((step, "test", costs.cost, costs.recon, "", seconds, costs.kl), scalars)
 
     def plot(self) -> None:
         """Draw ``loss.png``: the reconstruction loss of each split against steps."""
@@ -367,6 +549,13 @@ class RunLog:
             axes.legend()
         self.writer.flush()
         figure.savefig(self.root / "loss.png", dpi=120)
+
+
+class Silent:
+    """In place of the log and the snapshots on all workers but the chief: does nothing, whatever it is told."""
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: None
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -400,24 +589,25 @@ def validate(trainer, loaders, log, snapshots, step: int) -> None:
     """Validation cost; if it is the best so far, save, then the cost on the test split."""
     _, valid, test = loaders
     start = time.time()
-    cost = trainer.evaluate(valid)
-    best = min(cost, float(trainer.best_valid_cost))
-    improved = cost < float(trainer.best_valid_cost)
-    log.valid(step, best, cost, time.time() - start)
+    costs = trainer.evaluate(valid)
+    best = min(costs.cost, float(trainer.best_valid_cost))
+    improved = costs.cost < float(trainer.best_valid_cost)
+    log.valid(step, best, costs, time.time() - start)
     if improved:
-        trainer.best_valid_cost.assign(cost)
+        trainer.best_valid_cost.assign(costs.cost)
         start = time.time()
         log.test(step, trainer.evaluate(test), time.time() - start)
-        tqdm.write(f"saved {snapshots.save('best')}")  # last: a run goes on after it, were it killed here
+        log.say(f"saved {snapshots.save('best')}")  # last: a run goes on after it, were it killed here
     log.plot()
 
 
 def roll_back(trainer: Trainer, snapshots: Snapshots) -> None:
     """After too many updates that were not finite: back to the last good snapshot, half the learning rate."""
     count, skipped = int(trainer.roll_backs) + 1, int(trainer.skipped_updates)
-    if snapshots.restore() is None:
+    if trainer.workers.is_chief and snapshots.restore() is None:
         for variable, value in zip(trainer.state, snapshots.initial, strict=True):
             variable.assign(value)
+    trainer.take_from_chief()
     trainer.roll_backs.assign(count)
     trainer.skipped_updates.assign(skipped)
     trainer.skipped_in_a_row.assign(0)
@@ -433,18 +623,19 @@ def train(hps: HParams, loaders, trainer: Trainer, snapshots: Snapshots, log: Ru
     saved_at = logged_at = time.time()
     with StopRequest() as stop, ThreadPoolExecutor(1) as pool, Progress(first, hps.num_steps) as bar:
         step, pending = first, None
-        while step < hps.num_steps and stop.signal is None:
+        while step < hps.num_steps and not trainer.workers.any(stop.signal is not None):
             batch = pending.result() if pending else trainer.random_batch(loaders[0], step)
             pending = pool.submit(trainer.random_batch, loaders[0], step + 1)
-            cost = trainer.update(batch, step)
-            bar.step_done(step, cost)
+            costs = trainer.update(batch, step)
+            bar.step_done(step, costs.cost)
             if step % LOG_EVERY == 0 and step > 0:
-                log.train(step, trainer.learning_rate(step), cost, time.time() - logged_at)
+                rate, kl_weight = trainer.learning_rate(step), trainer.kl_weight(step)
+                log.train(step, rate, costs, time.time() - logged_at, kl_weight)
                 logged_at = time.time()
             if int(trainer.skipped_in_a_row) >= ROLL_BACK_AFTER:
                 roll_back(trainer, snapshots)
                 if int(trainer.roll_backs) == MAX_ROLL_BACKS:
-                    tqdm.write(f"{MAX_ROLL_BACKS} roll-backs: the run ends; its snapshots are in {snapshots.root}")
+                    log.say(f"{MAX_ROLL_BACKS} roll-backs: the run ends; its snapshots are in {snapshots.root}")
                     return 1
                 step, pending = int(trainer.next_step), None
                 continue
@@ -455,7 +646,7 @@ def train(hps: HParams, loaders, trainer: Trainer, snapshots: Snapshots, log: Ru
                 log.plot()
                 saved_at = time.time()
             step += 1
-    finish(trainer, loaders, log, snapshots, first, stop.signal)
+    finish(trainer, loaders, log, snapshots, first, trainer.workers.any(stop.signal is not None))
     return 0
 
 
@@ -481,19 +672,20 @@ class Progress(tqdm):
             self.said = now
 
 
-def finish(trainer, loaders, log, snapshots, first: int, signal_number: int | None) -> None:
+def finish(trainer, loaders, log, snapshots, first: int, stopped: bool) -> None:
     """Save what there is, and say what to do next."""
-    step = int(trainer.next_step)
-    unmeasured = signal_number is None and step > 0 and not log.has("valid", step - 1)  # perhaps since a kill here
+    step, workers = int(trainer.next_step), trainer.workers
+    unmeasured = not stopped and step > 0 and not log.has("valid", step - 1)  # perhaps since a kill here
+    unmeasured = workers.any(workers.is_chief and unmeasured)
     if unmeasured:
         validate(trainer, loaders, log, snapshots, step - 1)
     if step > first or unmeasured:
         path = snapshots.save("latest")
         log.plot()
-        print(f"saved {path}; updates skipped as not finite: {int(trainer.skipped_updates)}")
-    if signal_number is not None:
-        print(f"stopped before step {step}; go on with the same command and --resume_training")
-    print(f"draw with: python sketch_pix2seq_sampling.py --model_dir {snapshots.root}")
+        log.say(f"saved {path}; updates skipped as not finite: {int(trainer.skipped_updates)}")
+    if stopped:
+        log.say(f"stopped before step {step}; go on with the same command and --resume_training")
+    log.say(f"draw with: python sketch_pix2seq_sampling.py --model_dir {snapshots.root}")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -501,7 +693,10 @@ def finish(trainer, loaders, log, snapshots, first: int, signal_number: int | No
 
 
 # What gives the weights their shapes or their meaning: a run cannot go on with another value.
-SHAPING = "conditional enc_model enc_filters dec_model dec_rnn_size pen_position z_size num_mixture img_H img_W".split()
+SHAPING = (
+    "conditional enc_model enc_filters enc_rnn_size dec_model dec_rnn_size pen_position pen_glimpse z_size".split()
+)
+SHAPING += ["num_mixture", "img_H", "img_W"]
 
 
 def resumed_hparams(snapshot_root: Path, text: str) -> HParams:
@@ -556,30 +751,67 @@ def choose_hparams(args) -> HParams:
     return PRESETS[args.preset]().parse(args.hparams)
 
 
+def prepare(args, hps: HParams, train_set: DataLoader, trainer: Trainer) -> tuple[Snapshots, RunLog]:
+    """What the chief does before the first step: begin a run's snapshots and log, or take them up again."""
+    if args.init_from:
+        load_snapshot(trainer.model, args.init_from)
+    snapshots = Snapshots(trainer, args.snapshot_root, data_info(hps, train_set))
+    if args.resume_training:
+        print(f"resuming from {snapshots.restore()}")
+    return snapshots, RunLog(args.log_root, int(trainer.next_step))
+
+
+def introduce(hps: HParams, loaders, trainer: Trainer) -> None:
+    """Say what is going to be trained, and on what."""
+    workers, names = trainer.workers, ("train", "valid", "test")
+    whose = f"worker {workers.index} of {workers.count}: " if workers.count > 1 else ""
+    counts = ", ".join(f"{len(loader)} {name}" for loader, name in zip(loaders, names, strict=True))
+    print(f"{whose}{counts} drawings ({loaders[0].skipped} too long, skipped), up to {hps.max_seq_len} points")
+    size = sum(int(np.prod(v.shape)) for v in trainer.variables)
+    steps = f"steps {int(trainer.next_step)} to {hps.num_steps}"
+    print(f"{hps.dec_model} decoder, {size:,} weights, seed {hps.seed}, {steps}", flush=True)
+
+
+def train_as(workers: Workers, args) -> int:
+    """Train as one of the workers -> exit code."""
+    hps = HParams.from_json(workers.text_from_chief(choose_hparams(args).to_json() if workers.is_chief else ""))
+    share = (workers.index, workers.count)
+    *loaders, hps = load_dataset(args.data_dir, hps, rasterize=rasterize_all, share=share)
+    train_set = loaders[0]
+    workers.require_same([hps.max_seq_len, train_set.skipped, *train_set.category_scale_factors.values()])
+    train_set.batch_size *= len(workers.replicas)
+    roots = Path(args.snapshot_root), Path(args.log_root)
+    with claim_root(*roots, args.resume_training, args.overwrite) if workers.is_chief else contextlib.nullcontext():
+        trainer = Trainer(hps, workers)
+        snapshots, log = prepare(args, hps, train_set, trainer) if workers.is_chief else (Silent(), Silent())
+        trainer.take_from_chief()
+        introduce(hps, loaders, trainer)
+        try:
+            return train(hps, loaders, trainer, snapshots, log)
+        except PEER_LOST:
+            if workers.count > 1:
+                snapshots.save("latest")  # a step is done whole or not at all
+                log.plot()
+            raise
+
+
 def main(argv=None) -> int:
-    """Train as the command line says -> exit code."""
+    """Train as the command line says -> exit code. Ends the process with ``PEER_LOST_CODE`` if a worker is lost."""
     args = parse_args(argv)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
-    snapshot_root, log_root = Path(args.snapshot_root), Path(args.log_root)
-    hps = choose_hparams(args)
-    *loaders, hps = load_dataset(args.data_dir, hps)
-    train_set = loaders[0]
-    with claim_root(snapshot_root, log_root, args.resume_training, args.overwrite):
-        trainer = Trainer(hps)
-        if args.init_from:
-            load_snapshot(trainer.model, args.init_from)
-        snapshots = Snapshots(trainer, snapshot_root, data_info(hps, train_set))
-        if args.resume_training:
-            print(f"resuming from {snapshots.restore()}")
-        counts = ", ".join(
-            f"{len(loader)} {name}" for loader, name in zip(loaders, ("train", "valid", "test"), strict=True)
-        )
-        print(f"{counts} drawings ({train_set.skipped} too long, skipped), up to {hps.max_seq_len} points")
-        size = sum(int(np.prod(v.shape)) for v in trainer.variables)
-        steps = f"steps {int(trainer.next_step)} to {hps.num_steps}"
-        print(f"{hps.dec_model} decoder, {size:,} weights, seed {hps.seed}, {steps}")
-        return train(hps, loaders, trainer, snapshots, RunLog(log_root, int(trainer.next_step)))
+    workers = Workers(choose_strategy())
+    try:
+        return train_as(workers, args)
+    except PEER_LOST as error:
+        if workers.count == 1:
+            raise
+        reason = re.search(r"aborted by: (.*)", str(error))
+        reason = reason[1] if reason else _first_line(error)
+        remedy = "start all of them again, with --resume_training if there is a snapshot"
+        print(f"{Path(sys.argv[0]).name}: another worker is gone ({reason[:200]}); {remedy}", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(PEER_LOST_CODE)  # TensorFlow's own end waits for the lost worker, and trips
 
 
 if __name__ == "__main__":

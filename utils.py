@@ -7,6 +7,7 @@ Formats
 """
 
 import argparse
+import functools
 import hashlib
 import io
 import math
@@ -14,6 +15,7 @@ import pickle
 import re
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import ClassVar, NamedTuple
 
@@ -405,16 +407,30 @@ class PackedStrokes(NamedTuple):
         points = np.clip(points, np.negative(limits), limits).astype(np.float32)
         return cls(points, starts, lengths)
 
-    def centre(self) -> None:
-        """Replace each drawing's first offset by that from the centre of its bounds to its first point."""
+    @classmethod
+    def of(cls, points: np.ndarray, lengths: np.ndarray) -> "PackedStrokes":
+        """Drawings that lie end to end already, in place."""
+        return cls(points, np.cumsum(lengths) - lengths, lengths)
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest (x, y) of each drawing, seen from its first point: two ``[n, 2]``."""
         if not len(self.starts):
-            return
-        first = self.points[self.starts, :2].copy()
-        self.points[self.starts, :2] = 0
+            return np.zeros((0, 2)), np.zeros((0, 2))
         travelled = np.cumsum(self.points[:, :2], axis=0, dtype=np.float64)
         positions = travelled - np.repeat(travelled[self.starts], self.lengths, axis=0)
         low, high = (extreme.reduceat(positions, self.starts, axis=0) for extreme in (np.minimum, np.maximum))
+        return low, high
+
+    def centre(self) -> None:
+        """Replace each drawing's first offset by that from the centre of its bounds to its first point."""
+        low, high = self.bounds()
+        first = self.points[self.starts, :2]
         self.points[self.starts, :2] = np.where(self.lengths[:, None] > 1, -(low + high) / 2, first)
+
+    def longer_sides(self) -> np.ndarray:
+        """The longer side of each drawing's bounds ``[n]``."""
+        low, high = self.bounds()
+        return (high - low).max(axis=1)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(points laid end to end, lengths) of some drawings."""
@@ -423,10 +439,24 @@ class PackedStrokes(NamedTuple):
         return self.points[rows], lengths
 
 
+def offset_moments(drawings: list[np.ndarray]) -> tuple[int, float, float]:
+    """(count, mean, standard deviation) of all dx and dy; all 0 if there are none."""
+    offsets = PackedStrokes.pack(drawings).points[:, :2]
+    if not offsets.size:
+        return 0, 0.0, 0.0
+    return offsets.size, float(np.mean(offsets, dtype=np.float64)), float(np.std(offsets, dtype=np.float64))
+
+
 def get_scale_factor(drawings: list[np.ndarray]) -> float:
     """Standard deviation of all dx and dy, by which strokes are divided. Raises ValueError if it is zero."""
-    offsets = PackedStrokes.pack(drawings).points[:, :2]
-    scale_factor = float(np.std(offsets, dtype=np.float64)) if offsets.size else 0.0
+    return pooled_scale_factor([offset_moments(drawings)])
+
+
+def pooled_scale_factor(moments: list[tuple[int, float, float]]) -> float:
+    """``get_scale_factor`` of all drawings of several lists, from the ``offset_moments`` of each."""
+    counts, means, deviations = np.array(moments).T
+    shares = counts / max(counts.sum(), 1.0)
+    scale_factor = float(np.sqrt(shares @ deviations**2 + shares @ (means - shares @ means) ** 2))
     if not scale_factor > 0:
         raise ValueError("the training split has no drawing with a line in it: nothing to scale by")
     return scale_factor
@@ -491,6 +521,11 @@ class DataLoader:
     ``labels`` (category numbers) belong to them one by one. With ``skip_padding`` a batch reaches one row beyond
     its longest drawing, without it ``max_seq_len``, as in the original. ``centred`` drawings begin at the centre of
     their bounds, which is the centre of their bitmap, instead of at their first point.
+
+    Training batches are augmented: axes stretched by 1 +- ``random_scale_factor``, drawings turned by up to
+    ``random_rotation`` degrees, mirrored left to right with ``mirror_prob``, points dropped with
+    ``augment_stroke_prob``. ``draw(drawings, labels)`` -> uint8 ``[N, H, W]`` makes their bitmaps from what came
+    out; without it they keep those of ``images``, as in the original.
     """
 
     def __init__(
@@ -504,6 +539,9 @@ class DataLoader:
         max_seq_len: int = 250,
         random_scale_factor: float = 0.0,
         augment_stroke_prob: float = 0.0,
+        random_rotation: float = 0.0,
+        mirror_prob: float = 0.0,
+        draw: Callable[[list[np.ndarray], np.ndarray], np.ndarray] | None = None,
         skip_padding: bool = False,
         centred: bool = False,
         seed: int = 0,
@@ -512,6 +550,7 @@ class DataLoader:
         self.order = order  # place in the list given, for each place in the loader
         self.packed = PackedStrokes.pack([strokes[i] for i in order])
         self.packed.points[:, :2] /= scale_factor
+        self.centred = centred
         if centred:
             self.packed.centre()
         self.images = np.zeros((len(strokes), 0, 0), np.uint8) if images is None else images[order]
@@ -521,6 +560,9 @@ class DataLoader:
         self.max_seq_len = max_seq_len
         self.random_scale_factor = random_scale_factor
         self.augment_stroke_prob = augment_stroke_prob
+        self.random_rotation = random_rotation
+        self.mirror_prob = mirror_prob
+        self.draw = draw
         self.skip_padding = skip_padding
         self.rng = np.random.default_rng(seed)
 
@@ -550,14 +592,37 @@ class DataLoader:
 
     def _batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> Batch:
         points, lengths = self.packed.take(indices)
-        if rng is not None and self.random_scale_factor > 0:
-            stretch = rng.uniform(1 - self.random_scale_factor, 1 + self.random_scale_factor, (len(indices), 2))
-            points[:, :2] *= np.repeat(stretch, lengths, axis=0)
+        images = self.images[indices]
         if rng is not None:
-            points, lengths = _drop_points(points, lengths, self.augment_stroke_prob, rng)
+            points, lengths = self._augment(points, lengths, rng)
+            if self.draw is not None:
+                drawings = np.split(points, np.cumsum(lengths)[:-1])
+                images = self.draw(drawings, self.labels[indices])
         steps = int(lengths.max()) + 1 if self.skip_padding else self.max_seq_len
-        images = self.images[indices][..., None].astype(np.float32)
-        return Batch(pad_batch(points, lengths, steps), images, lengths, indices)
+        return Batch(pad_batch(points, lengths, steps), images[..., None].astype(np.float32), lengths, indices)
+
+    def _augment(self, points, lengths, rng):
+        """Stretched, turned, mirrored, thinned; drawings that are drawn anew keep their longer side."""
+        maps = np.zeros((len(lengths), 2, 2))  # row vectors times these
+        maps[:, [0, 1], [0, 1]] = 1.0
+        if self.random_scale_factor > 0:
+            stretch = (1 - self.random_scale_factor, 1 + self.random_scale_factor)
+            maps[:, [0, 1], [0, 1]] = rng.uniform(*stretch, (len(lengths), 2))
+        if self.random_rotation > 0:
+            angle = np.deg2rad(rng.uniform(-self.random_rotation, self.random_rotation, len(lengths)))
+            cos, sin = np.cos(angle), np.sin(angle)
+            maps = maps @ np.stack([cos, sin, -sin, cos], axis=1).reshape(-1, 2, 2)
+        if self.mirror_prob > 0:
+            maps[:, :, 0] *= np.where(rng.random(len(lengths)) < self.mirror_prob, -1.0, 1.0)[:, None]
+        before = PackedStrokes.of(points, lengths).longer_sides() if self.draw else None
+        points[:, :2] = np.einsum("pi,pij->pj", points[:, :2], np.repeat(maps, lengths, axis=0))
+        if self.draw is not None:  # a bitmap always fills its page: it would not show a change of size
+            after = PackedStrokes.of(points, lengths).longer_sides()
+            points[:, :2] *= np.repeat(before / np.maximum(after, 1e-6), lengths)[:, None]
+        points, lengths = _drop_points(points, lengths, self.augment_stroke_prob, rng)
+        if self.centred:
+            PackedStrokes.of(points, lengths).centre()
+        return points, lengths
 
 
 def pad_batch(points: np.ndarray, lengths: np.ndarray, steps: int) -> np.ndarray:
@@ -588,8 +653,18 @@ def line_width_pixels(loader: DataLoader, height: int, width: int) -> float:
     return float(np.mean(widths))
 
 
-def _read_category(data_dir, data_set: str, hps, images: bool):
-    """One category's strokes and bitmaps a split, too long drawings left out -> (strokes, bitmaps, scale, skipped)."""
+class _Category(NamedTuple):
+    """One category without its too long drawings; strokes and bitmaps are a worker's share of them."""
+
+    strokes: dict[str, list[np.ndarray]]  # by split
+    bitmaps: dict[str, np.ndarray]
+    scale_factor: float
+    moments: tuple[int, float, float]
+    longest: int
+    skipped: int
+
+
+def _read_category(data_dir, data_set: str, hps, images: bool, share: tuple[int, int]) -> _Category:
     path = npz_path(data_dir, data_set)
     found = load_strokes(path)
     try:
@@ -606,52 +681,79 @@ def _read_category(data_dir, data_set: str, hps, images: bool):
                 raise ValueError(
                     f"{path}, split {split}: wanted uint8 {wanted}; run: python render_svg2bitmap.py --overwrite"
                 )
-    strokes, bitmaps = {}, {}
+    fits = {split: [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len] for split in SPLITS}
+    moments = offset_moments([found["train"][i] for i in fits["train"]])
+    longest = max((len(found[split][i]) for split in SPLITS for i in fits[split]), default=0)
+    skipped = sum(len(found[split]) - len(fits[split]) for split in SPLITS)
+    strokes, bitmaps, (worker, workers) = {}, {}, share
     for split in SPLITS:
-        fits = [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len]
-        strokes[split] = [found[split][i] for i in fits]
-        bitmaps[split] = np.zeros((len(fits), 0, 0), np.uint8) if rasters is None else rasters[split][fits]
-    skipped = sum(len(found[split]) - len(strokes[split]) for split in SPLITS)
-    return strokes, bitmaps, scale_factor, skipped
+        own = fits[split][worker::workers]
+        strokes[split] = [found[split][i] for i in own]
+        bitmaps[split] = np.zeros((len(own), 0, 0), np.uint8) if rasters is None else rasters[split][own]
+    return _Category(strokes, bitmaps, scale_factor, moments, longest, skipped)
 
 
-def load_dataset(data_dir: str | Path, hps, images: bool = True):
+def draw_like_data(rasterize: Callable, hps, rescale: np.ndarray, drawings, labels: np.ndarray) -> np.ndarray:
+    """Bitmaps uint8 ``[N, H, W]`` of drawings, drawn as those of their categories are by ``rasterize``.
+
+    A model's strokes are normalised by the scale factor of all categories, bitmaps by each one's own: ``rescale``,
+    the former over the latter, has a number for each category.
+    """
+    rescaled = [drawing * [scale, scale, 1] for drawing, scale in zip(drawings, rescale[labels], strict=True)]
+    return rasterize(rescaled, hps.img_H, hps.img_W)
+
+
+def load_dataset(
+    data_dir: str | Path,
+    hps,
+    images: bool = True,
+    rasterize: Callable | None = None,
+    share: tuple[int, int] = (0, 1),
+):
     """Read the strokes and bitmaps of all ``hps.data_set`` -> (train, valid, test, hps).
 
     The three ``DataLoader`` pool all categories; the hyper-parameters returned have ``max_seq_len`` replaced by
     the longest drawing's. Drawings over ``hps.max_seq_len`` points are skipped; ``train.skipped`` counts them.
-    ``images=False`` reads no bitmaps. Raises FileNotFoundError or ValueError with the remedy.
+    ``images=False`` reads no bitmaps; ``rasterize(drawings, H, W)`` draws those of augmented training drawings, where
+    ``hps.augment_bitmaps`` asks for it. ``share`` (i, n) keeps drawings i, i + n, i + 2n ... of each category;
+    lengths and scale factors are those of all. Raises FileNotFoundError or ValueError with the remedy.
     """
-    categories = [_read_category(data_dir, data_set, hps, images) for data_set in hps.data_set]
-    strokes = {split: [drawing for found, *_ in categories for drawing in found[split]] for split in SPLITS}
+    categories = [_read_category(data_dir, data_set, hps, images, share) for data_set in hps.data_set]
+    strokes = {split: [drawing for category in categories for drawing in category.strokes[split]] for split in SPLITS}
     for split in SPLITS:
         if not strokes[split]:
-            raise ValueError(f"no {split} drawing of {hps.max_seq_len} points or fewer in {', '.join(hps.data_set)}")
-    longest = max(len(drawing) for split in SPLITS for drawing in strokes[split])
-    scale_factor = get_scale_factor(strokes["train"])
-    loaders = []
-    for split in SPLITS:
-        augmented = split == "train"
-        loaders.append(
-            DataLoader(
-                strokes[split],
-                np.concatenate([bitmaps[split] for _, bitmaps, *_ in categories]),
-                np.repeat(np.arange(len(categories)), [len(found[split]) for found, *_ in categories]),
-                scale_factor=scale_factor,
-                batch_size=hps.batch_size,
-                max_seq_len=longest,
-                random_scale_factor=hps.random_scale_factor if augmented else 0.0,
-                augment_stroke_prob=hps.augment_stroke_prob if augmented else 0.0,
-                skip_padding=hps.skip_padding,
-                centred=hps.pen_position,
-                seed=hps.seed,
-            )
-        )
-    train, valid, test = loaders
-    train.skipped = sum(skipped for *_, skipped in categories)
-    scales = [scale_factor for _, _, scale_factor, _ in categories]
+            whose = f"for worker {share[0]} of {share[1]} " if share[1] > 1 else ""
+            names = ", ".join(hps.data_set)
+            raise ValueError(f"no {split} drawing of {hps.max_seq_len} points or fewer {whose}in {names}")
+    hps = hps.replace(max_seq_len=max(category.longest for category in categories))
+    scale_factor = pooled_scale_factor([category.moments for category in categories])
+    train, valid, test = (_pool(categories, split, strokes[split], scale_factor, hps) for split in SPLITS)
+    train.skipped = sum(category.skipped for category in categories)
+    scales = [category.scale_factor for category in categories]
+    if hps.augment_bitmaps and rasterize is not None:
+        train.draw = functools.partial(draw_like_data, rasterize, hps, scale_factor / np.array(scales))
     train.category_scale_factors = dict(zip(map(category_name, hps.data_set), scales, strict=True))
-    return train, valid, test, hps.replace(max_seq_len=longest)
+    return train, valid, test, hps
+
+
+def _pool(categories: list[_Category], split: str, strokes: list, scale_factor: float, hps) -> DataLoader:
+    """The loader of all categories' drawings of a split, whose bitmaps it takes away from them."""
+    augmented = split == "train"
+    return DataLoader(
+        strokes,
+        np.concatenate([category.bitmaps.pop(split) for category in categories]),
+        np.repeat(np.arange(len(categories)), [len(category.strokes[split]) for category in categories]),
+        scale_factor=scale_factor,
+        batch_size=hps.batch_size,
+        max_seq_len=hps.max_seq_len,
+        random_scale_factor=hps.random_scale_factor if augmented else 0.0,
+        augment_stroke_prob=hps.augment_stroke_prob if augmented else 0.0,
+        random_rotation=hps.random_rotation if augmented else 0.0,
+        mirror_prob=hps.mirror_prob if augmented else 0.0,
+        skip_padding=hps.skip_padding,
+        centred=hps.pen_position,
+        seed=hps.seed,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -152,8 +152,8 @@ def test_json_of_an_original():
     assert HParams.from_json(json.dumps(numbers | {"data_set": "a.npz"})) == hps
     with pytest.raises(ValueError, match="no data_set"):
         HParams.from_json(json.dumps(ORIGINAL))
-    with pytest.raises(ValueError, match="enc_rnn_size"):
-        HParams.from_json(json.dumps(values | {"enc_rnn_size": 3}))
+    with pytest.raises(ValueError, match="enc_rnn_sizes"):
+        HParams.from_json(json.dumps(values | {"enc_rnn_sizes": 3}))
     with pytest.raises(ValueError, match="object"):
         HParams.from_json("[1, 2]")
 
@@ -171,11 +171,16 @@ def read_scalars(log_root):
     }
 
 
+def costs(cost, kl=0.0):
+    """Costs whose KL term weighs 1."""
+    return training.Costs(cost, cost - kl, kl)
+
+
 def test_log_lines_and_scalars(tmp_path, capsys):
     log = training.RunLog(tmp_path, 0)
-    log.train(20, 0.00099802, 1.23456, 7.00004)
-    log.valid(40, 0.5, 0.61237, 3.25)
-    log.test(40, -0.70005, 12.0)
+    log.train(20, 0.00099802, costs(1.23456), 7.00004)
+    log.valid(40, 0.5, costs(0.61237), 3.25)
+    log.test(40, costs(-0.70005), 12.0)
     log.writer.close()
     assert capsys.readouterr().out.splitlines() == [
         "step: 20, lr: 0.000998, cost: 1.2346, recon: 1.2346, train_time_taken: 7.0000",
@@ -208,10 +213,28 @@ def test_log_lines_and_scalars(tmp_path, capsys):
     ]
 
 
+def test_log_lines_and_scalars_with_a_kl_term(tmp_path, capsys):
+    log = training.RunLog(tmp_path, 0)
+    log.train(20, 0.00099802, costs(1.5, 0.25), 7.0, kl_weight=0.125)
+    log.valid(40, 0.5, costs(1.75, 0.5), 3.25)
+    log.test(40, costs(2.0, 0.625), 12.0)
+    log.writer.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "step: 20, lr: 0.000998, klw: 0.1250, cost: 1.5000, recon: 1.2500, kl: 0.2500, train_time_taken: 7.0000",
+        "best_valid_cost: 0.5000, valid_cost: 1.7500, valid_recon: 1.2500, valid_time_taken: 3.2500",
+        "eval_cost: 2.0000, eval_recon: 1.3750, eval_time_taken: 12.0000",
+    ]
+    scalars = {tag: value for tag, [(_, value)] in read_scalars(tmp_path).items()}
+    assert scalars["Train_KL_Cost"] == 0.25 and scalars["KL_Weight"] == 0.125
+    assert scalars["Valid_KL_Cost"] == 0.5 and scalars["Eval_KL_Cost"] == 0.625
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        assert [float(row["kl"]) for row in csv.DictReader(file)] == [0.25, 0.5, 0.625]
+
+
 def test_resumed_log_forgets_what_comes_after_its_first_step(tmp_path):
     log = training.RunLog(tmp_path, 0)
     for step in (20, 40, 60):
-        log.train(step, 0.001, 1.0, 1.0)
+        log.train(step, 0.001, costs(1.0), 1.0)
     training.RunLog(tmp_path, 41)
     with open(tmp_path / "metrics.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["20", "40"]
@@ -225,7 +248,7 @@ class Recorder:
         self.next_step = self.skipped_in_a_row = self.skipped_updates = self.roll_backs = 0
         self.best_valid_cost = self
         self.best = math.inf
-        self.root = "nowhere"
+        self.root, self.workers = "nowhere", training.Workers()
 
     def __float__(self):
         return self.best
@@ -239,31 +262,37 @@ class Recorder:
     def update(self, batch, step):
         assert batch == step == self.next_step
         self.next_step += 1
-        return 0.5
+        return costs(0.5)
 
     def learning_rate(self, step):
         return 0.001
 
+    def kl_weight(self, step):
+        return 0.0
+
     def evaluate(self, loader):
-        return self.valid_costs.pop(0) if loader == "valid" else 9.0
+        return costs(self.valid_costs.pop(0) if loader == "valid" else 9.0)
 
     def save(self, kind):
         self.calls.append((f"save {kind}", self.next_step - 1))
         return kind
 
-    def train(self, step, rate, cost, seconds):
+    def train(self, step, rate, costs, seconds, kl_weight):
         self.calls.append(("train", step))
 
-    def valid(self, step, best, cost, seconds):
-        self.calls.append(("valid", step, best, cost))
+    def valid(self, step, best, costs, seconds):
+        self.calls.append(("valid", step, best, costs.cost))
 
-    def test(self, step, cost, seconds):
-        self.calls.append(("test", step, cost))
+    def test(self, step, costs, seconds):
+        self.calls.append(("test", step, costs.cost))
 
     def has(self, split, step):
         return any(call[:2] == (split, step) for call in self.calls)
 
     def plot(self):
+        pass
+
+    def say(self, line):
         pass
 
 
@@ -325,6 +354,13 @@ def test_learning_rate(step, rate):
     # (0.001 - 0.00001) 0.9999^step + 0.00001, worked out apart; the step is the count before the update
     trainer = SimpleNamespace(hps=get_default_hparams(), roll_backs=0)
     assert training.Trainer.learning_rate(trainer, step) == pytest.approx(rate, rel=1e-8)
+
+
+@pytest.mark.parametrize("step, share", [(0, 0.01), (20000, 1 - 0.99 * 0.3678702439), (10**7, 1.0)])
+def test_kl_weight_is_annealed(step, share):
+    # kl_weight (1 - (1 - 0.01) 0.99995^step), the power worked out apart
+    trainer = SimpleNamespace(hps=get_default_hparams().replace(kl_weight=0.5))
+    assert training.Trainer.kl_weight(trainer, step) == pytest.approx(0.5 * share, rel=1e-8)
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------

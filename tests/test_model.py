@@ -67,6 +67,35 @@ def test_encoder_sees_the_border_of_the_page():
     assert np.abs(presig - weights["ENC_CNN/ENC_CNN_sigma/super_linear_b"]).max() > 0.01
 
 
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_stroke_encoder_equals_numpy(cell):
+    # Each drawing alone, its points forward and backward; in a batch, drawings of other lengths must not matter.
+    model, weights = make_model(enc_model=cell, enc_rnn_size=6, presig_bias=-1.0)
+    lengths = [3, 7, 1, 5]
+    strokes = make_strokes(np.random.default_rng(2), 4, 8)[:, 1:]
+    mean, presig = model.encode_strokes(strokes, tf.constant(lengths))
+    for n, length in enumerate(lengths):
+        lasts = []
+        for direction, points in (("fw", strokes[n, :length]), ("bw", strokes[n, :length][::-1])):
+            scope = f"ENC_RNN/{direction}/{CELLS[cell].NAME}"
+            own = {name.removeprefix(scope + "/"): w for name, w in weights.items() if name.startswith(scope + "/")}
+            zeros = np.zeros([1, reference.state_size(cell, 6)])
+            outputs, _ = reference.unroll(cell, own, points[:, None].astype(np.float64), zeros)
+            lasts.append(outputs[-1, 0])
+        features = np.concatenate(lasts)
+        for found, head in ((mean, "mu"), (presig, "sigma")):
+            head = f"ENC_RNN/ENC_RNN_{head}/super_linear"
+            assert relative_error(found[n], features @ weights[head + "_w"] + weights[head + "_b"]) < 1e-5
+
+
+def test_each_encoder_says_what_it_reads():
+    images, strokes = np.zeros([1, 9, 13, 1]), np.zeros([1, 3, 5])
+    with pytest.raises(ValueError, match="reads strokes, not bitmaps"):
+        make_model(enc_model="lstm", enc_rnn_size=4)[0].encode(images)
+    with pytest.raises(ValueError, match="reads bitmaps, not strokes"):
+        make_model()[0].encode_strokes(strokes, tf.constant([3]))
+
+
 # ---- decoder ---------------------------------------------------------------------------------------------------------
 
 SIZES = [  # N, T, U, Z, M
@@ -364,7 +393,27 @@ def make_batch(steps):
 
 def cost_of(trainer, batch, training):
     lengths = tf.constant(batch.lengths, tf.int32)
-    return trainer._cost(tf.constant(batch.strokes), tf.constant(batch.images), lengths, random_seed(1), training)
+    return trainer._losses(tf.constant(batch.strokes), tf.constant(batch.images), lengths, random_seed(1), training)[0]
+
+
+@pytest.mark.parametrize("mean, presig, wanted", [(0.0, 0.0, 0.0), (2.0, 0.0, 2.0), (0.0, -3.0, 1.0248935342)])
+def test_kl_cost_of_cases_worked_by_hand(mean, presig, wanted):
+    # -(1 + presig - mean^2 - exp(presig)) / 2
+    found = model_module.kl_cost(tf.fill([3, 5], mean), tf.fill([3, 5], presig))
+    assert float(found) == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("tolerance, counted", [(0.2, None), (1000.0, 1000.0)])
+def test_cost_with_a_kl_term(tolerance, counted):
+    trainer, weights = make_trainer(skip_padding=False, kl_weight=0.5, kl_tolerance=tolerance, presig_bias=-4.0)
+    batch = make_batch(8)
+    mean, presig = reference.encode(weights, batch.images)
+    kl = np.mean(-0.5 * (1 + presig - mean**2 - np.exp(presig)))
+    assert kl > 0.2
+    found = trainer.update(batch, 10)
+    weight = 0.5 * (1 - 0.99 * 0.99995**10)
+    assert found.kl == pytest.approx(kl, rel=1e-4)
+    assert found.cost == pytest.approx(found.recon + weight * (counted or kl), rel=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -389,6 +438,37 @@ def test_cost_without_padding_is_the_sum_of_the_rows_up_to_each_end(steps):
     assert relative_error(cost_of(trainer, batch, True), wanted) < 1e-5
 
 
+def test_glimpse_of_a_page_point_by_point():
+    model, weights = make_model(pen_position=True, pen_glimpse=3)
+    strokes, z = make_strokes(np.random.default_rng(4), 2, 5), np.random.default_rng(5).normal(size=(2, 4))
+    seen, *_ = model._look(strokes, *model._page(2, tf.constant(z, tf.float32)))
+    waves = model.glimpse.WAVES
+    for n in range(2):
+        field = (z[n] @ weights["glimpse/field_w"] + weights["glimpse/field_b"]).reshape(waves, 3)
+        position, visited = np.zeros(2), np.zeros(waves)
+        for row, found in zip(strokes[n], seen[n].numpy(), strict=True):
+            position = position + row[:2]
+            here = np.sin(position @ weights["glimpse/place_w"] + weights["glimpse/place_b"])
+            visited = visited + here
+            wanted = [row, position, here @ field, 0.1 * visited @ weights["glimpse/visited_w"]]
+            np.testing.assert_allclose(found, np.concatenate(wanted), atol=2e-5)
+
+
+@pytest.mark.parametrize("changes", [{"pen_position": True}, {"pen_position": True, "pen_glimpse": 3}])
+def test_sampling_sees_the_page_as_training_does(changes):
+    model, _ = make_model(**changes)
+    z = np.random.default_rng(6).normal(size=(1, 4)).astype(np.float32)
+    strokes, drawn = sample(model, 9, z=z, seed=1)
+    taught, _ = model.decode(np.concatenate([[[0, 0, 1, 0, 0]], strokes[:-1]])[None].astype(np.float32), z)
+    for name in MixtureParams._fields:
+        np.testing.assert_allclose(getattr(drawn, name), getattr(taught, name), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_glimpse_needs_a_position_and_a_code():
+    with pytest.raises(ValueError, match="pen_glimpse needs pen_position"):
+        make_model(pen_glimpse=3)
+
+
 def test_update_is_adam_on_gradients_clipped_by_value():
     clip, rates = 0.02, {"learning_rate": 0.01, "decay_rate": 0.5, "min_learning_rate": 0.002}
     trainer, _ = make_trainer(skip_padding=False, grad_clip=clip, **rates)
@@ -402,7 +482,7 @@ def test_update_is_adam_on_gradients_clipped_by_value():
         with tf.GradientTape() as tape:
             cost = cost_of(trainer, batch, True)
         gradients = tape.gradient(cost, trainer.model.weights)
-        assert trainer.update(batch, step) == pytest.approx(float(cost), rel=1e-5)
+        assert trainer.update(batch, step) == pytest.approx((float(cost), float(cost), 0.0), rel=1e-5)
         for name in names:
             gradient = gradients[name].numpy().astype(np.float64)
             clipped.append(np.abs(gradient).ravel() > clip)

@@ -199,7 +199,7 @@ def test_noise_of_z_in_training_and_validation(monkeypatch, skip_padding, is_tra
     rows = 4000
     strokes, images = tf.zeros([rows, 3, 5]), tf.zeros([rows, 8, 8, 1])
     for seed in (1, 1, 2):
-        trainer._cost(strokes, images, tf.ones([rows], tf.int32), random_seed(seed), is_training)
+        trainer._losses(strokes, images, tf.ones([rows], tf.int32), random_seed(seed), is_training)
     check_noise(*seen)
 
 

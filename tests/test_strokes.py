@@ -299,6 +299,63 @@ def test_bitmaps_stay_with_their_strokes_and_are_not_augmented():
         assert (np.abs(drawn - 1) <= 0.15 + 1e-6).all()
 
 
+def positions(rows):
+    """Stroke-5 ``[T, 5]`` without start token and end states -> absolute positions."""
+    return np.cumsum(rows[rows[:, 4] == 0, :2], axis=0, dtype=np.float64)
+
+
+def extents(places):
+    return places.max(axis=0) - places.min(axis=0)
+
+
+def recording_draw(seen):
+    def draw(drawings, labels):
+        seen.append(([np.array(drawing) for drawing in drawings], labels))
+        return np.arange(len(drawings), dtype=np.uint8)[:, None, None] + np.zeros((1, 2, 3), np.uint8)
+
+    return draw
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_turned_drawings_keep_angles_and_longer_side_and_are_drawn_as_they_are(seed):
+    seen, zigzag = [], np.array([[0, 0, 0], [30, 5, 0], [-4, 20, 1], [10, -13, 0], [6, 6, 1]], np.int16)
+    loader = DataLoader(
+        [zigzag] * 40, labels=np.arange(40), max_seq_len=9, random_rotation=20.0, draw=recording_draw(seen), seed=seed
+    )
+    batch = loader.random_batch()
+    [(drawings, labels)] = seen
+    np.testing.assert_array_equal(labels, loader.labels[batch.indices])
+    np.testing.assert_array_equal(batch.images[:, 0, 0, 0], np.arange(40))  # in the order that they were drawn in
+    before = np.cumsum(zigzag[:, :2], axis=0)
+    turns = []
+    for rows, drawing in zip(batch.strokes[:, 1:], drawings, strict=True):
+        after = positions(rows)
+        np.testing.assert_allclose(np.cumsum(drawing[:, :2], axis=0), after, atol=1e-4)
+        assert extents(after).max() == pytest.approx(extents(before).max(), rel=1e-5)
+        ratio = (after[1:] - after[0]) @ [1, 1j] / ((before[1:] - before[0]) @ [1, 1j])
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)  # one and the same turn and scale of all points
+        turns.append(np.degrees(np.angle(ratio[0])))
+    assert np.abs(turns).max() <= 20.0 and np.min(turns) < -12 and np.max(turns) > 12
+
+
+def test_mirrored_drawings_are_mirrored_left_to_right():
+    loader = DataLoader(
+        [SQUARE * [1, 2, 1]] * 200, batch_size=200, max_seq_len=9, mirror_prob=0.3, draw=recording_draw([])
+    )
+    strokes = loader.random_batch().strokes[:, 1:5]
+    np.testing.assert_array_equal(np.abs(strokes[:, :, :2]), np.abs(np.tile(SQUARE[:, :2] * [1, 2], [200, 1, 1])))
+    np.testing.assert_array_equal(strokes[:, 1, 1], 20)  # never upside down
+    assert 0.2 < np.mean(strokes[:, 0, 0] < 0) < 0.4
+
+
+def test_augmented_drawings_are_centred_anew():
+    seen, corner = [], np.array([[7, 7, 0], [40, 0, 0], [0, 10, 1]], np.int16)
+    loader = DataLoader([corner] * 20, max_seq_len=9, random_rotation=30.0, draw=recording_draw(seen), centred=True)
+    for rows in loader.random_batch().strokes[:, 1:]:
+        places = positions(rows)
+        np.testing.assert_allclose(places.max(axis=0), -places.min(axis=0), atol=1e-4)
+
+
 @steady
 @given(st.lists(drawings, min_size=1, max_size=6))
 def test_centred_drawings_begin_at_the_centre_of_their_bounds(batch):
@@ -326,6 +383,9 @@ class Settings:
     batch_size: int = 4
     random_scale_factor: float = 0.15
     augment_stroke_prob: float = 0.10
+    random_rotation: float = 0.0
+    mirror_prob: float = 0.0
+    augment_bitmaps: bool = False
     skip_padding: bool = False
     pen_position: bool = False
     seed: int = 1

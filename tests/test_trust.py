@@ -103,7 +103,7 @@ def run_training(run_in_graphs):
 def metrics(run: Path) -> list[list[str]]:
     """The rows of ``metrics.csv``, times aside."""
     with open(run / "log" / "metrics.csv", newline="") as file:
-        return [row[:-1] for row in csv.reader(file)]
+        return [[*row[:-2], row[-1]] for row in csv.reader(file)]  # seconds come before kl
 
 
 def state(snapshot: Path) -> dict[str, np.ndarray]:
