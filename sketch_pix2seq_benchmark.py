@@ -1,0 +1,301 @@
+"""Measure how fast this machine loads, trains, samples and renders; prints a Markdown table, a column a cell.
+
+    python sketch_pix2seq_benchmark.py                                     # all three cells on the doodles
+    python sketch_pix2seq_benchmark.py --data_dir quickdraw --hparams "data_set=[cat.npz,pig.npz]" --cells hyper
+    python sketch_pix2seq_benchmark.py --model_dir outputs/snapshot        # drawings/s of trained weights, too
+
+Useful utilisation: the floating-point operations that the real points of a step need (``useful_flops``), over its time,
+as a share of the best rate at which this machine multiplies matrices in the same run. A cell is measured in a process
+of its own; it trains by ``sketch_pix2seq_train.py`` itself, whose first steps are not counted. Run nothing else beside.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from model import (
+    CNN_STRIDES,
+    START,
+    HParams,
+    Model,
+    get_default_hparams,
+    load_hparams,
+    load_snapshot,
+    sample_batch,
+)
+from render_svg2bitmap import rasterize_all
+from rnn import CELLS
+from utils import DataLoader, load_dataset, run_script
+
+SCRIPTS = Path(__file__).resolve().parent
+LOG_EVERY = 20  # steps that the training script times together; the first so many compile, and are not counted
+RENDERED = 5000  # drawings
+MATRIX_SIZES = (1024, 2048, 4096)
+SAMPLING_STEPS = 210  # the longest drawing of SPG-20
+ROWS = {  # what is measured -> its title and format
+    "drawings_trained": ("drawings/s trained", ",.0f"),
+    "step_seconds": ("seconds a step", ".3f"),
+    "points": ("real points a step", ",.0f"),
+    "step_gflop": ("useful GFLOP a step", ".1f"),
+    "matrix_gflops": ("best matrix product, GFLOP/s", ".0f"),
+    "utilisation": ("**useful utilisation**", ".0%"),
+    "peak_gb": ("peak memory of training, GB", ".2f"),
+    "batch_ms": ("ms to assemble a batch", ".2f"),
+    "points_sampled": ("points/s sampled, none ends", ",.0f"),
+    "drawings_sampled": ("drawings/s sampled, none ends", ",.1f"),
+    "trained_sampled": ("drawings/s sampled, trained weights", ",.1f"),
+    "drawings_rendered": ("drawings/s rendered", ",.0f"),
+    "load_seconds": ("seconds to load", ".2f"),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Floating-point operations
+
+
+def convolution_products(model: Model) -> int:
+    """Multiply-adds of a CNN encoder's trained convolutions for one bitmap; 0 for sketch-rnn's encoders."""
+    height, width, total = model.hps.img_H, model.hps.img_W, 0
+    filters = [weight for name, weight in model.weights.items() if name.endswith("/DW")]
+    # A deep encoder's second convolution is as large as its first; after it, and each that follows, sides are halved.
+    strides = CNN_STRIDES if model.hps.enc_model == "cnn" else [2, 1] + [2] * len(filters)
+    for weight, stride in zip(filters, strides, strict=False):
+        height, width = -(-height // stride), -(-width // stride)
+        total += height * width * int(tf.size(weight))
+    return total
+
+
+def matrices(cell) -> dict[str, tf.Variable]:
+    """The weights by which a cell multiplies at every step."""
+    return {name: weight for name, weight in cell.weights.items() if weight.shape.rank == 2}
+
+
+def products(model: Model) -> tuple[int, int]:
+    """Multiply-adds of all matrix products and convolutions, forward: (for each point, for each drawing).
+
+    A cell's matrices count for each point; the rows of them that meet z, which is the same for all points of a
+    drawing, for each drawing.
+    """
+    z_size = model.hps.z_size if model.hps.conditional else 0
+    cells = [model.cell, *(model.encoder.cells if model.reads_strokes else [])]
+    a_point = sum(int(tf.size(weight)) for cell in cells for weight in matrices(cell).values())
+    a_point += int(tf.size(model.weights["RNN/output_w"]))
+    of_z = z_size * sum(weight.shape[1] for name, weight in matrices(model.cell).items() if name.endswith("W_xh"))
+    a_drawing = of_z
+    if model.hps.conditional:
+        a_drawing += convolution_products(model)
+        a_drawing += sum(int(tf.size(model.weights[f"{layer}/super_linear_w"])) for layer in (*model.heads, "linear"))
+    return a_point - of_z, a_drawing
+
+
+def useful_flops(model: Model, points: float, drawings: float) -> float:
+    """Floating-point operations that a training step of so many real points and drawings needs.
+
+    Two for each multiply-add, and three times the forward pass: the backward pass multiplies once more for the
+    gradient of each operand. No padding, no end of a drawing, nothing that is not a matrix product or a convolution.
+    """
+    a_point, a_drawing = products(model)
+    return 2.0 * 3.0 * (a_point * points + a_drawing * drawings)
+
+
+def best_matrix_rate(sizes: tuple[int, ...] = MATRIX_SIZES, seconds: float = 1.0) -> float:
+    """The best rate of float32 products of square matrices of some sizes, each tried for some seconds: FLOP/s."""
+    multiply = tf.function(lambda a, b: tf.reduce_sum(tf.matmul(a, b)))
+    best = 0.0
+    for size in sizes:
+        a, b = (tf.random.stateless_normal([size, size], (1, k)) for k in range(2))
+        multiply(a, b)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            multiply(a, b).numpy()
+            best = max(best, 2.0 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measurements
+
+
+def time_of(action, repeats: int = 3) -> float:
+    """Seconds that ``action()`` takes, the mean of some calls after a first one that is not counted."""
+    action()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        action()
+    return (time.perf_counter() - start) / repeats
+
+
+def measure_training(args, hps: HParams) -> dict:
+    """Run the training script for ``args.steps`` steps after a first twenty -> time of one, peak memory of it all."""
+    steps = LOG_EVERY * (1 + -(-args.steps // LOG_EVERY))
+    changes = {**hps.values(), "num_steps": steps + 1, "save_every": steps + 2, "save_minutes": 1000.0}
+    text = ",".join(f"{k}=[{','.join(map(str, v))}]" if isinstance(v, list) else f"{k}={v}" for k, v in changes.items())
+    with tempfile.TemporaryDirectory() as directory:
+        roots = ["--log_root", f"{directory}/log", "--snapshot_root", f"{directory}/snapshot"]
+        command = [sys.executable, SCRIPTS / "sketch_pix2seq_train.py", "--data_dir", args.data_dir, *roots]
+        run_process([*command, "--hparams", text])
+        with open(Path(directory) / "log" / "metrics.csv", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["split"] == "train"][1:]
+    seconds = sum(float(row["seconds"]) for row in rows) / (LOG_EVERY * len(rows))
+    return {"step_seconds": seconds, "peak_gb": peak_memory_of_children() / 1e9}
+
+
+def peak_memory_of_children() -> float:
+    """The largest memory in bytes that a process started from here took; NaN on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024.0)
+
+
+def measure_batches(train: DataLoader, hps: HParams, batches: int = 50) -> dict:
+    """Time to assemble a training batch, and its real points after augmentation."""
+    points, start = 0, time.perf_counter()
+    for step in range(batches):
+        points += int(train.random_batch(np.random.default_rng([hps.seed, step])).lengths.sum())
+    return {"batch_ms": 1000 * (time.perf_counter() - start) / batches, "points": points / batches}
+
+
+def measure_sampling(model: Model, drawings: int, steps: int) -> dict:
+    """Sample without regard to ends, as any weights do it at the same speed."""
+    z = tf.random.stateless_normal([drawings, model.hps.z_size], (1, 2)) if model.hps.conditional else None
+    first, nothing = tf.tile(START[None], [drawings, 1]), (tf.zeros([1, drawings, 5]), tf.zeros([drawings], tf.int32))
+    greedy, run_on = tf.constant(False), tf.constant(True)
+
+    def draw():
+        state = model.initial_state(z, drawings)
+        temperature, seed = tf.ones([drawings]), tf.constant([1, 2])
+        model.generate(z, state, first, tf.constant(steps), temperature, greedy, run_on, seed, *nothing)
+
+    seconds = time_of(draw)
+    return {"points_sampled": drawings * steps / seconds, "drawings_sampled": drawings / seconds}
+
+
+def measure_trained(model_dir: str, test: DataLoader, drawings: int) -> dict:
+    """Draw test bitmaps again with trained weights, each to its end."""
+    hps = load_hparams(model_dir)
+    model = Model(hps)
+    load_snapshot(model, model_dir)
+    z = None
+    if hps.conditional:
+        images = test.images[np.linspace(0, len(test) - 1, drawings).astype(int)]  # short drawings and long ones
+        z, _ = model.encode(tf.constant(images[..., None], tf.float32))
+    seconds = time_of(lambda: sample_batch(model, z, hps.max_seq_len, 0.1, num=drawings, seed=1))
+    return {"trained_sampled": drawings / seconds}
+
+
+def measure(args, cell: str) -> dict:
+    """All that is known of one cell."""
+    asked = get_default_hparams().parse(args.hparams).replace(dec_model=cell)
+    found = measure_training(args, asked)  # first: a process counts as its own what its parent takes as it is started
+    start = time.perf_counter()
+    train, _, test, hps = load_dataset(args.data_dir, asked, rasterize=rasterize_all)
+    found |= {"load_seconds": time.perf_counter() - start, **measure_batches(train, hps)}
+    drawings = [train.strokes(i) for i in range(min(RENDERED, len(train)))]
+    found["drawings_rendered"] = len(drawings) / time_of(lambda: rasterize_all(drawings, hps.img_H, hps.img_W), 1)
+    model = Model(hps)
+    found["matrix_gflops"] = best_matrix_rate() / 1e9
+    found |= measure_sampling(model, args.num_drawings, args.sampling_steps)
+    if args.model_dir and load_hparams(args.model_dir).dec_model == cell:
+        found |= measure_trained(args.model_dir, test, args.num_drawings)
+    batch = min(hps.batch_size, len(train))
+    found["drawings_trained"] = batch / found["step_seconds"]
+    found["step_gflop"] = useful_flops(model, found["points"], batch) / 1e9
+    found["utilisation"] = found["step_gflop"] / found["step_seconds"] / found["matrix_gflops"]
+    found["data"] = describe_data(train, hps)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The table
+
+
+def describe_machine() -> str:
+    """Processor, cores, versions."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores, {gpus or 'no'} GPU; TensorFlow {tf.__version__}, Python {platform.python_version()}"
+
+
+def describe_data(train: DataLoader, hps: HParams) -> str:
+    """Which drawings, in which batches."""
+    mean = train.packed.lengths.mean()
+    return (
+        f"{len(hps.data_set)} categories, {len(train):,} drawings to train on, of {mean:.0f} points on average and "
+        f"{hps.max_seq_len} at most, {hps.img_H}x{hps.img_W} bitmaps, batches of {hps.batch_size}"
+    )
+
+
+def table(columns: dict[str, dict]) -> str:
+    """Markdown: a row a quantity, a column a cell."""
+    lines = [f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    for key, (title, form) in ROWS.items():
+        if any(key in found for found in columns.values()):
+            values = [format(found[key], form) if key in found else "-" for found in columns.values()]
+            lines.append(f"| {title} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def run_process(command: list) -> str:
+    """Run another process to its end -> what it printed. Raises ValueError with its last line if it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        name = Path(command[1]).name
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing said").splitlines()[-1].removeprefix(f"{name}: ")
+        raise ValueError(f"{name} ended with exit code {done.returncode}: {said}")
+    return done.stdout
+
+
+def parse_args(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
+    parser.add_argument("--hparams", default="", help='changes: "key=value,list=[a,b]"')
+    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS), help="which to measure")
+    parser.add_argument("--steps", type=int, default=40, help=f"training steps timed, in units of {LOG_EVERY}")
+    parser.add_argument("--num_drawings", type=int, default=100, help="sampled together")
+    parser.add_argument("--sampling_steps", type=int, default=SAMPLING_STEPS, help="points of each, none ending")
+    parser.add_argument("--model_dir", help="a snapshot directory, to sample with trained weights, too")
+    parser.add_argument("--measure", choices=list(CELLS), help=argparse.SUPPRESS)  # one cell, in this process
+    args = parser.parse_args(argv)
+    if min(args.steps, args.num_drawings, args.sampling_steps) < 1:
+        parser.error("--steps, --num_drawings and --sampling_steps are 1 or more")
+    return args
+
+
+def main(argv=None) -> int:
+    """Measure what the command line asks for and print it -> exit code."""
+    argv = sys.argv[1:] if argv is None else [str(item) for item in argv]
+    args = parse_args(argv)
+    if args.measure:
+        print(json.dumps(measure(args, args.measure)))
+        return 0
+    get_default_hparams().parse(args.hparams)  # a mistake is told before anything is measured
+    columns = {}
+    for cell in tqdm(args.cells, desc="cells", disable=None):
+        said = run_process([sys.executable, Path(__file__).resolve(), *argv, "--measure", cell])
+        columns[cell] = json.loads(said.splitlines()[-1])
+    print(f"{describe_machine()}. {columns[args.cells[0]]['data']}.\n\n{table(columns)}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

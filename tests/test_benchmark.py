@@ -1,0 +1,91 @@
+"""The benchmark: its count of operations against counts by hand, and the script in miniature."""
+
+import re
+
+import numpy as np
+import pytest
+
+import sketch_pix2seq_benchmark as benchmark
+from model import Model, get_default_hparams
+from render_svg2bitmap import main as render
+
+SMALL = {"dec_model": "lstm", "dec_rnn_size": 3, "z_size": 2, "num_mixture": 1, "img_H": 8, "img_W": 8}
+
+
+def count(points, drawings, **changes):
+    return benchmark.useful_flops(Model(get_default_hparams().replace(**changes)), points, drawings)
+
+
+def test_operations_of_a_small_model_counted_by_hand():
+    point = 5 * 12 + 3 * 12 + 3 * 9  # the stroke and h to four gates of three units, h to 3 + 6 outputs
+    convolutions = 16 * 4 * 4 + 64 * 4 * 4 + 128 * 2 * 2 + 256 * 2 * 2 + 256 + 256  # 2x2 x inputs x filters x places
+    drawing = 2 * 12 + convolutions + 2 * 8 * 2 + 2 * 6  # z to the gates; two heads on 8 features; z to the state
+    assert count(10, 2, **SMALL) == 2 * 3 * (10 * point + 2 * drawing)
+    assert count(10, 2, **SMALL, conditional=False) == 2 * 3 * 10 * point
+
+
+@pytest.mark.parametrize(
+    "dec_model, products",
+    [
+        ("lstm", 5 * 2048 + 512 * 2048 + 512 * 123),
+        ("layer_norm", 5 * 2048 + 512 * 2048 + 512 * 123),
+        # the small cell reads 5 + 512 numbers; 12 embeddings of 32 numbers, each made from 256 and spread over 512
+        ("hyper", 5 * 2048 + 512 * 2048 + 512 * 123 + (5 + 512 + 256) * 1024 + 12 * (256 * 32 + 32 * 512)),
+    ],
+)
+def test_operations_of_a_point_at_default_sizes(dec_model, products):
+    assert benchmark.products(Model(get_default_hparams().replace(dec_model=dec_model)))[0] == products
+
+
+def test_operations_of_a_deep_encoder():
+    model = Model(get_default_hparams().replace(**SMALL, enc_model="deep_cnn", enc_filters=[2, 3, 4]))
+    # 5x5 of 1 to 2 at 4x4 places, 3x3 of 2 to 3 at 4x4, then halved: 3x3 of 3 to 4 at 2x2
+    assert benchmark.convolution_products(model) == 25 * 2 * 16 + 9 * 2 * 3 * 16 + 9 * 3 * 4 * 4
+
+
+def test_operations_of_an_encoder_that_reads_strokes():
+    plain, strokes = (
+        Model(get_default_hparams().replace(**SMALL, enc_model=name, enc_rnn_size=2)) for name in ("cnn", "lstm")
+    )
+    assert benchmark.products(strokes)[0] - benchmark.products(plain)[0] == 2 * (5 * 8 + 2 * 8)  # both directions
+
+
+def test_matrix_rate_is_below_what_any_machine_does():
+    assert 1e8 < benchmark.best_matrix_rate((64,), 0.01) < 1e16
+
+
+def test_table_has_a_row_a_quantity_and_a_column_a_cell():
+    lines = benchmark.table({"lstm": {"utilisation": 0.456}, "hyper": {"utilisation": 0.5, "points": 5000.4}})
+    assert lines.splitlines() == [
+        "| | lstm | hyper |",
+        "|---|---|---|",
+        "| real points a step | - | 5,000 |",
+        "| **useful utilisation** | 46% | 50% |",
+    ]
+
+
+def test_script_on_doodles(tmp_path, capsys):
+    from test_scripts import write_data
+
+    data_dir = write_data(tmp_path)
+    data_set = "data_set=[cat.npz,house.npz]"
+    render([f"--data_base_dir={data_dir}", f"--hparams={data_set}"])
+    capsys.readouterr()
+    sizes = "dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10"
+    flags = ["--cells", "lstm", "--steps", "2", "--num_drawings", "3", "--sampling_steps", "5"]
+    assert benchmark.main(["--data_dir", str(data_dir), "--hparams", f"{data_set},{sizes}", *flags]) == 0
+    said = capsys.readouterr().out
+    assert re.match(r".+ 1?\d+ cores, .+; TensorFlow 2\..+\. 2 categories, 46 drawings to train on", said)
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", said, re.MULTILINE))
+    titles = [title for key, (title, _) in benchmark.ROWS.items() if key != "trained_sampled"]
+    assert list(rows) == titles
+    numbers = {title: float(value.replace(",", "").rstrip("%")) for title, value in rows.items()}
+    zero = {"useful GFLOP a step", "**useful utilisation**", "seconds to load"}  # as they are rounded
+    assert all(np.isfinite(number) and (number > 0 or title in zero) for title, number in numbers.items()), numbers
+
+
+def test_mistakes_are_told(tmp_path):
+    with pytest.raises(ValueError, match="unknown hyper-parameter 'dec_size'"):
+        benchmark.main(["--hparams", "dec_size=3"])
+    with pytest.raises(ValueError, match=r"sketch_pix2seq_train\.py ended with exit code 2: .+car\.npz not found"):
+        benchmark.measure_training(benchmark.parse_args(["--data_dir", str(tmp_path)]), get_default_hparams())
