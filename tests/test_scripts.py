@@ -14,6 +14,8 @@ from PIL import Image
 
 import render_svg2bitmap
 import sketch_pix2seq_evaluate
+import sketch_pix2seq_experiment
+import sketch_pix2seq_export
 import sketch_pix2seq_sampling
 import sketch_pix2seq_train
 import utils
@@ -61,7 +63,7 @@ def test_train_then_sample_then_evaluate(data_dir, tmp_path, dec_model):
     assert set(config["data_info"]["category_scale_factors"]) == {"cat", "house"}
     assert 0.8 < config["data_info"]["line_width"] < 2
     assert picture(tmp_path / "log/loss.png").shape[1] > 300
-    assert (tmp_path / "log/metrics.csv").read_text().startswith("step,split,cost,recon,learning_rate,seconds\n")
+    assert (tmp_path / "log/metrics.csv").read_text().startswith("step,split,cost,recon,learning_rate,seconds,kl\n")
 
     flags = [f"--data_dir={data_dir}", f"--model_dir={snapshot}"]
     assert sketch_pix2seq_sampling.main([*flags, f"--sampling_dir={sampling}", "--num_drawings=3"]) == 0
@@ -87,6 +89,78 @@ def test_evaluate_scores_and_draws(data_dir, tmp_path):
     assert 0 <= low <= report["rec_real"]["value"] <= high <= 1
     for name in ("latent.png", "reconstructions.png"):
         assert picture(evaluation / name).shape[1] > 100
+
+
+@pytest.mark.parametrize("enc_model", ["lstm", "hyper"])
+def test_sketch_rnns_encoder_with_a_kl_term(data_dir, tmp_path, capsys, enc_model):
+    hparams = f"{TINY},num_steps=22,dec_model=lstm,enc_model={enc_model},enc_rnn_size=6,kl_weight=0.5"
+    assert train(data_dir, tmp_path, hparams) == 0
+    assert re.search(r"^step: 20, lr: \S+, klw: 0.00\d\d, cost: .* kl: \d", capsys.readouterr().out, re.MULTILINE)
+    flags = [f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'snapshot'}"]
+    assert sketch_pix2seq_sampling.main([*flags, f"--sampling_dir={tmp_path / 'sampling'}", "--num_drawings=2"]) == 0
+    evaluation = tmp_path / "evaluation"
+    scores = ["--scores", "loss", "ret", "latent"]
+    assert sketch_pix2seq_evaluate.main([*flags, f"--evaluation_dir={evaluation}", *scores]) == 0
+    assert json.loads((evaluation / "report.json").read_text())["encoded"] == "strokes"
+    assert "generated *strokes* are encoded again" in (evaluation / "report.md").read_text()
+    for mode in (["--image", str(ROOT / "assets/demo.png")], ["--complete"]):
+        with pytest.raises(ValueError, match=f"{mode[0]}: .*reads strokes"):
+            sketch_pix2seq_sampling.main([*flags, *mode, f"--sampling_dir={tmp_path / 'none'}"])
+
+
+def test_augmented_bitmaps_and_the_pens_glimpse(data_dir, tmp_path):
+    augmented = "augment_bitmaps=True,random_rotation=10,mirror_prob=0.5,pen_position=True,pen_glimpse=3"
+    assert train(data_dir, tmp_path, f"{TINY},num_steps=4,dec_model=lstm,{augmented}") == 0
+    flags = [f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'snapshot'}"]
+    assert sketch_pix2seq_sampling.main([*flags, f"--sampling_dir={tmp_path / 'sampling'}", "--num_drawings=2"]) == 0
+    with pytest.raises(ValueError, match="augment_bitmaps=True"):
+        train(data_dir, tmp_path / "none", f"{TINY},mirror_prob=0.5")
+
+
+def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd):
+    common = f"{TINY},data_set=[cat.npz,house.npz],num_steps=3,dec_model=lstm,enc_rnn_size=6"
+    flags = [f"--data_dir={data_dir}", f"--experiment_dir={tmp_path}", "--only", "cnn", "rnn_kl"]
+    assert sketch_pix2seq_experiment.main([*flags, f"--hparams={common}"]) == 0
+    rows = [line for line in (tmp_path / "results.md").read_text().splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[:2] for row in rows[1:]] == [
+        ["| CNN, no KL (sketch-pix2seq)", "3"],
+        ["| RNN, KL (sketch-rnn)", "3"],
+    ]
+    assert picture(tmp_path / "loss-r.png").shape[1] > 500
+    assert "strokes" in (tmp_path / "report_rnn_kl.md").read_text()
+    before = capfd.readouterr().out
+    assert before.count("steps 0 to 3") == 2
+    assert sketch_pix2seq_experiment.main([*flags, f"--hparams={common}"]) == 0
+    again = capfd.readouterr().out
+    assert again.count("steps 3 to 3") == 2 and "Rec" in again
+    with pytest.raises(ValueError, match="the set paper has cnn, cnn_kl"):
+        sketch_pix2seq_experiment.main([*flags[:2], "--only", "other"])
+    with pytest.raises(ValueError, match="unknown hyper-parameter 'wrong'"):
+        sketch_pix2seq_experiment.main([*flags[:1], f"--experiment_dir={tmp_path / 'x'}", "--hparams=wrong=1"])
+
+
+def test_exported_weights_draw_the_same_and_can_be_begun_from(data_dir, tmp_path, capsys):
+    assert train(data_dir, tmp_path, f"{TINY},num_steps=3,dec_model=lstm") == 0
+    exported = tmp_path / "exported"
+    flags = [f"--model_dir={tmp_path / 'snapshot'}", f"--export_dir={exported}"]
+    assert sketch_pix2seq_export.main(flags) == 0
+    assert sorted(path.name for path in exported.iterdir()) == [
+        "checkpoint",
+        "model_config.json",
+        "vector-2.data-00000-of-00001",
+        "vector-2.index",
+    ]
+    assert str(tmp_path) not in (exported / "checkpoint").read_text()  # of no use on another machine
+    whole, alone = (path / "vector-2.data-00000-of-00001" for path in (tmp_path / "snapshot", exported))
+    assert alone.stat().st_size < 0.4 * whole.stat().st_size  # Adam has two numbers a weight
+    for name, model_dir in (("a", tmp_path / "snapshot"), ("b", exported)):
+        flags = [f"--data_dir={data_dir}", f"--model_dir={model_dir}", "--num_drawings=1", "--seed=3"]
+        assert sketch_pix2seq_sampling.main([*flags, f"--sampling_dir={tmp_path / name}"]) == 0
+    [first], [second] = (list((tmp_path / name).glob("*/sample_pred_cond_100.svg")) for name in "ab")
+    assert first.read_text() == second.read_text()
+    assert train(data_dir, tmp_path / "tuned", f"{TINY},num_steps=1,dec_model=lstm", f"--init_from={exported}") == 0
+    with pytest.raises(FileExistsError, match="holds a snapshot already"):
+        sketch_pix2seq_export.export(str(tmp_path / "snapshot"), str(exported))
 
 
 def test_unconditional_model_draws(data_dir, tmp_path):

@@ -1,0 +1,194 @@
+"""Train several models on the same data, score them, and draw their losses into one figure.
+
+    python sketch_pix2seq_experiment.py                        # the paper's four: {CNN, RNN} encoder x {no KL, KL}
+    python sketch_pix2seq_experiment.py --set recipe           # from the faithful model to the preset, change by change
+
+Each model is trained by ``sketch_pix2seq_train.py`` in ``<experiment_dir>/<name>`` and scored by
+``sketch_pix2seq_evaluate.py``. A second call goes on where the first one stopped. ``results.md`` has a row a model,
+``loss-r.png`` the reconstruction loss against steps, ``report_<name>.md`` each report.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from sketch_pix2seq_evaluate import RET_AT, RET_TITLES, percent
+from utils import SPLITS, run_script
+
+SCRIPTS = Path(__file__).resolve().parent
+SMALL = "dec_model=layer_norm,dec_rnn_size=256,num_steps=1500,save_every=250,keep_snapshots=1"
+WITH_KL = "kl_weight=0.5,kl_decay_rate=0.998"  # annealed within the 1,500 steps; sketch-rnn's 0.99995 takes 60,000
+
+
+class Run(NamedTuple):
+    """One model: its label in tables and figures, and its hyper-parameters on top of ``SMALL``."""
+
+    label: str
+    hparams: str
+
+
+SETS = {
+    "paper": {
+        "cnn": Run("CNN, no KL (sketch-pix2seq)", "enc_model=cnn"),
+        "cnn_kl": Run("CNN, KL", f"enc_model=cnn,{WITH_KL}"),
+        "rnn": Run("RNN, no KL", "enc_model=lstm"),
+        "rnn_kl": Run("RNN, KL (sketch-rnn)", f"enc_model=lstm,{WITH_KL}"),
+    },
+    "recipe": {},
+}
+CHANGES = {  # of the recipe, each on top of those above it
+    "faithful": Run("as the original", "enc_model=cnn"),
+    "rate": Run(
+        "+ learning rate falls within the run", "learning_rate=0.002,decay_rate=0.998,min_learning_rate=0.0001"
+    ),
+    "lstm": Run("+ lstm, no dropout", "dec_model=lstm,use_recurrent_dropout=False"),
+    "deep": Run("+ deep encoder, little noise on z", "enc_model=deep_cnn,enc_filters=[16,32,64,128],presig_bias=-6"),
+    "position": Run("+ the decoder sees its pen's position", "pen_position=True"),
+    "glimpse": Run("+ and what z tells of that place", "pen_glimpse=32"),
+    "augment": Run("+ bitmaps of augmented strokes", "augment_bitmaps=True,random_rotation=8,mirror_prob=0.5"),
+}
+for name, (label, _) in CHANGES.items():
+    above = list(CHANGES)[: list(CHANGES).index(name) + 1]
+    SETS["recipe"][name] = Run(label, ",".join(CHANGES[change].hparams for change in above))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Running
+
+
+def run_python(script: str, *arguments: str) -> None:
+    """Run one of the project's scripts; raises ValueError with its last line if it fails."""
+    command = [sys.executable, str(SCRIPTS / script), *arguments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ})
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"{script} ended with exit code {done.returncode}: {last}")
+
+
+def read_losses(directory: Path) -> list[dict]:
+    """The rows of a run's ``metrics.csv``; none if it did not begin yet."""
+    path = directory / "log" / "metrics.csv"
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def train_model(directory: Path, data_dir: str, hparams: str) -> None:
+    """Train, or go on training, in ``directory``; a finished run only makes sure that it is finished."""
+    arguments = ["--data_dir", data_dir, "--log_root", str(directory / "log")]
+    arguments += ["--snapshot_root", str(directory / "snapshot"), "--hparams", hparams]
+    begun = (directory / "snapshot" / "latest" / "checkpoint").is_file()
+    run_python("sketch_pix2seq_train.py", *arguments, *["--resume_training" if begun else "--overwrite"])
+
+
+def score_model(directory: Path, data_dir: str, split: str) -> dict:
+    """The scores of a model's best weights, computed unless they are known -> its report."""
+    found = directory / "evaluation" / f"{split}.json"
+    if not found.is_file():
+        arguments = ["--data_dir", data_dir, "--model_dir", str(directory / "snapshot"), "--split", split]
+        run_python("sketch_pix2seq_evaluate.py", *arguments, "--evaluation_dir", str(directory / "evaluation"))
+        (directory / "evaluation" / "report.json").rename(found)
+    return json.loads(found.read_text())
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Results
+
+
+def results_text(runs: dict[str, Run], reports: dict[str, dict], losses: dict[str, list[dict]]) -> str:
+    """``results.md``: a row a model, at the last of the report's temperatures."""
+    report = next(iter(reports.values()))
+    temperature = list(report["rec"])[-1]
+    lines = [
+        f"{report['drawings']} {report['split']} drawings of {len(report['categories'])} categories, temperature "
+        f"{temperature}; the classifier names {percent(report['rec_real'])} of the real ones.",
+        "",
+        "| model | steps | loss | a real point | Rec | "
+        + " | ".join(f"Ret@{k}, {title}" for title in RET_TITLES.values() for k in RET_AT)
+        + " |",
+    ]
+    lines.append("|---" * (5 + len(RET_TITLES) * len(RET_AT)) + "|")
+    for name, run in runs.items():
+        report = reports[name]
+        steps = max(int(row["step"]) for row in losses[name]) + 1
+        cells = [run.label, str(steps), f"{report['loss']:.4f}", f"{report['loss_per_point']:.4f}"]
+        cells.append(percent(report["rec"][temperature]))
+        cells += [percent(report[key][temperature][str(k)]) for key in RET_TITLES for k in RET_AT]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_losses(path: Path, runs: dict[str, Run], losses: dict[str, list[dict]]) -> None:
+    """Reconstruction loss against steps: training smoothed and thin, validation with its points."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for k, (name, run) in enumerate(runs.items()):
+        rows = {split: [row for row in losses[name] if row["split"] == split] for split in ("train", "valid")}
+        steps, values = ([float(row[key]) for row in rows["train"]] for key in ("step", "recon"))
+        smooth = [sum(values[max(0, i - 9) : i + 1]) / len(values[max(0, i - 9) : i + 1]) for i in range(len(values))]
+        axes.plot(steps, smooth, color=f"C{k}", lw=0.8, alpha=0.6)
+        steps, values = ([float(row[key]) for row in rows["valid"]] for key in ("step", "recon"))
+        axes.plot(steps, values, color=f"C{k}", marker=".", label=run.label)
+    axes.set(xlabel="step", ylabel="reconstruction loss", title="validation (points) and smoothed training (thin)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def experiment(args) -> str:
+    """Train and score every model of the set, writing the files -> ``results.md``."""
+    directory = Path(args.experiment_dir)
+    assets = Path(args.assets_dir or directory)
+    assets.mkdir(parents=True, exist_ok=True)
+    runs = {name: run for name, run in SETS[args.set].items() if not args.only or name in args.only}
+    if not runs:
+        raise ValueError(f"--only {' '.join(args.only)}: the set {args.set} has {', '.join(SETS[args.set])}")
+    reports, losses = {}, {}
+    for name, run in runs.items():
+        print(f"{name}: {run.label}", flush=True)
+        train_model(directory / name, args.data_dir, ",".join(filter(None, [SMALL, run.hparams, args.hparams])))
+        reports[name] = score_model(directory / name, args.data_dir, args.split)
+        losses[name] = read_losses(directory / name)
+        (assets / f"report_{name}.md").write_text((directory / name / "evaluation" / "report.md").read_text())
+    plot_losses(assets / "loss-r.png", runs, losses)
+    text = results_text(runs, reports, losses)
+    (assets / "results.md").write_text(text)
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The script
+
+
+def parse_args(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
+    parser.add_argument("--experiment_dir", default="outputs/experiment", help="where runs and results go")
+    parser.add_argument("--assets_dir", help="where results go, if not to --experiment_dir")
+    parser.add_argument("--set", default="paper", choices=SETS, help="which models")
+    parser.add_argument("--only", nargs="+", default=[], help="names of the set's models, if not all")
+    parser.add_argument("--hparams", default="", help='changes for all models: "key=value,list=[a,b]"')
+    parser.add_argument("--split", default="test", choices=SPLITS, help="which drawings to score on")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    """Compare as the command line says -> exit code."""
+    args = parse_args(argv)
+    print(experiment(args))
+    print(f"written to {args.assets_dir or args.experiment_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)
