@@ -51,7 +51,7 @@ class HParams:
     pen_position: bool = False  # the decoder also sees where on the page its pen is (not the paper's)
     pen_glimpse: int = 0  # numbers that z tells the decoder of its pen's place, with pen_position (not the paper's)
     z_size: int = 128  # numbers in the latent code
-    batch_size: int = 100  # drawings a step; 50 to 200 work
+    batch_size: int = 100  # drawings a step, on each worker or GPU; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
     grad_clip: float = 1.0  # gradients are clipped to +- this, number by number
     num_mixture: int = 20  # Gaussians in the mixture

@@ -50,15 +50,21 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def readme_configs() -> list[dict]:
+    """``TF_CONFIG`` of each of the README's machines."""
+    lines = re.findall(r"^TF_CONFIG='(.+)' python sketch_pix2seq_train\.py ", (ROOT / "README.md").read_text(), re.M)
+    return [json.loads(line) for line in lines]
+
+
 class Pair:
-    """Two workers as processes; only the chief is given the directories of the run."""
+    """The README's two machines as processes of this one; only the chief is given the directories of the run."""
 
     def __init__(self, data_dir, run, *flags, **hparams):
         self.run = run
         addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
         self.processes, self.files = [], []
-        for index in range(2):
-            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        for index, config in enumerate(readme_configs()):
+            config["cluster"]["worker"] = addresses
             own = (run, *flags) if index == 0 else (run / "nowhere",)
             command = arguments(data_dir, *own, **hparams if index == 0 else {})
             env = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "3"}
