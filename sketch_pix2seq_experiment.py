@@ -102,22 +102,23 @@ def score_model(directory: Path, data_dir: str, split: str) -> dict:
 
 
 def results_text(runs: dict[str, Run], reports: dict[str, dict], losses: dict[str, list[dict]]) -> str:
-    """``results.md``: a row a model, at the last of the report's temperatures."""
+    """``results.md``: a row a model, at the last of the report's temperatures; minutes are those of training alone."""
     report = next(iter(reports.values()))
     temperature = list(report["rec"])[-1]
     lines = [
         f"{report['drawings']} {report['split']} drawings of {len(report['categories'])} categories, temperature "
         f"{temperature}; the classifier names {percent(report['rec_real'])} of the real ones.",
         "",
-        "| model | steps | loss | a real point | Rec | "
+        "| model | steps | minutes | loss | a real point | Rec | "
         + " | ".join(f"Ret@{k}, {title}" for title in RET_TITLES.values() for k in RET_AT)
         + " |",
     ]
-    lines.append("|---" * (5 + len(RET_TITLES) * len(RET_AT)) + "|")
+    lines.append("|---" * (6 + len(RET_TITLES) * len(RET_AT)) + "|")
     for name, run in runs.items():
         report = reports[name]
         steps = max(int(row["step"]) for row in losses[name]) + 1
-        cells = [run.label, str(steps), f"{report['loss']:.4f}", f"{report['loss_per_point']:.4f}"]
+        minutes = sum(float(row["seconds"]) for row in losses[name] if row["split"] == "train") / 60
+        cells = [run.label, str(steps), f"{minutes:.1f}", f"{report['loss']:.4f}", f"{report['loss_per_point']:.4f}"]
         cells.append(percent(report["rec"][temperature]))
         cells += [percent(report[key][temperature][str(k)]) for key in RET_TITLES for k in RET_AT]
         lines.append("| " + " | ".join(cells) + " |")
