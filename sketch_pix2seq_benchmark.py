@@ -197,6 +197,17 @@ def measure_trained(model_dir: str, test: DataLoader, drawings: int) -> dict:
     return {"trained_sampled": drawings / seconds}
 
 
+def check_model(model_dir: str, hps: HParams) -> None:
+    """Raises ValueError or FileNotFoundError if the weights there cannot draw the bitmaps of the data."""
+    theirs = load_hparams(model_dir)
+    if theirs.enc_model in CELLS:
+        raise ValueError(f"--model_dir {model_dir}: that model reads strokes, not bitmaps")
+    if (theirs.img_H, theirs.img_W) != (hps.img_H, hps.img_W):
+        sizes = f"{theirs.img_H}x{theirs.img_W}, not {hps.img_H}x{hps.img_W}"
+        raise ValueError(f"--model_dir {model_dir}: that model reads bitmaps of {sizes}")
+    load_snapshot(Model(theirs), model_dir)
+
+
 def measure(args, cell: str) -> dict:
     """All that is known of one cell."""
     asked = get_default_hparams().parse(args.hparams).replace(dec_model=cell)
@@ -288,7 +299,9 @@ def main(argv=None) -> int:
     if args.measure:
         print(json.dumps(measure(args, args.measure)))
         return 0
-    get_default_hparams().parse(args.hparams)  # a mistake is told before anything is measured
+    hps = get_default_hparams().parse(args.hparams)  # a mistake is told before anything is measured
+    if args.model_dir:
+        check_model(args.model_dir, hps)
     columns = {}
     for cell in tqdm(args.cells, desc="cells", disable=None):
         said = run_process([sys.executable, Path(__file__).resolve(), *argv, "--measure", cell])

@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from model import list_snapshots, load_hparams, snapshot_step
 from sketch_pix2seq_evaluate import RET_AT, RET_TITLES, percent
-from utils import SPLITS, run_script
+from utils import SPLITS, category_name, run_script
 
 SCRIPTS = Path(__file__).resolve().parent
 SMALL = "dec_model=layer_norm,dec_rnn_size=256,num_steps=1500,save_every=250,keep_snapshots=1"
@@ -64,10 +65,16 @@ for name, (label, _) in CHANGES.items():
 def run_python(script: str, *arguments: str) -> None:
     """Run one of the project's scripts; raises ValueError with its last line if it fails."""
     command = [sys.executable, str(SCRIPTS / script), *arguments]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ})
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ValueError(f"{script} ended with exit code {done.returncode}: {last}")
+    env = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            _, said = process.communicate()
+        except KeyboardInterrupt:  # which the script has got, too: it finishes its step and saves
+            process.communicate()
+            raise
+    if process.returncode:
+        last = (said.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"{script} ended with exit code {process.returncode}: {last}")
 
 
 def read_losses(directory: Path) -> list[dict]:
@@ -85,15 +92,22 @@ def train_model(directory: Path, data_dir: str, hparams: str) -> None:
     arguments += ["--snapshot_root", str(directory / "snapshot"), "--hparams", hparams]
     begun = (directory / "snapshot" / "latest" / "checkpoint").is_file()
     run_python("sketch_pix2seq_train.py", *arguments, *["--resume_training" if begun else "--overwrite"])
+    steps = max((int(row["step"]) + 1 for row in read_losses(directory)), default=0)
+    if steps < load_hparams(directory / "snapshot").num_steps:
+        raise ValueError(f"the training in {directory} was stopped before its end; the same command goes on with it")
 
 
 def score_model(directory: Path, data_dir: str, split: str) -> dict:
-    """The scores of a model's best weights, computed unless they are known -> its report."""
-    found = directory / "evaluation" / f"{split}.json"
-    if not found.is_file():
-        arguments = ["--data_dir", data_dir, "--model_dir", str(directory / "snapshot"), "--split", split]
-        run_python("sketch_pix2seq_evaluate.py", *arguments, "--evaluation_dir", str(directory / "evaluation"))
-        (directory / "evaluation" / "report.json").rename(found)
+    """The scores of a model's best weights, computed unless these are known -> its report; ``<split>.md``, too."""
+    found, snapshot = directory / "evaluation" / f"{split}.json", directory / "snapshot"
+    best = max(snapshot_step(path) for path in list_snapshots(snapshot) if path.parent == snapshot)
+    names = [category_name(data_set) for data_set in load_hparams(snapshot).data_set]
+    report = json.loads(found.read_text()) if found.is_file() else {}
+    if (report.get("step"), report.get("categories")) != (best, names):
+        arguments = ["--data_dir", data_dir, "--model_dir", str(snapshot), "--split", split]
+        run_python("sketch_pix2seq_evaluate.py", *arguments, "--evaluation_dir", str(found.parent))
+        for ending in (".md", ".json"):
+            (found.parent / f"report{ending}").rename(found.with_suffix(ending))
     return json.loads(found.read_text())
 
 
@@ -102,7 +116,7 @@ def score_model(directory: Path, data_dir: str, split: str) -> dict:
 
 
 def results_text(runs: dict[str, Run], reports: dict[str, dict], losses: dict[str, list[dict]]) -> str:
-    """``results.md``: a row a model, at the last of the report's temperatures; minutes are those of training alone."""
+    """``results.md``: a row a model, at the last of the report's temperatures; minutes include validation."""
     report = next(iter(reports.values()))
     temperature = list(report["rec"])[-1]
     lines = [
@@ -158,7 +172,7 @@ def experiment(args) -> str:
         train_model(directory / name, args.data_dir, ",".join(filter(None, [SMALL, run.hparams, args.hparams])))
         reports[name] = score_model(directory / name, args.data_dir, args.split)
         losses[name] = read_losses(directory / name)
-        (assets / f"report_{name}.md").write_text((directory / name / "evaluation" / "report.md").read_text())
+        (assets / f"report_{name}.md").write_text((directory / name / "evaluation" / f"{args.split}.md").read_text())
     plot_losses(assets / "loss-r.png", runs, losses)
     text = results_text(runs, reports, losses)
     (assets / "results.md").write_text(text)
@@ -186,7 +200,11 @@ def parse_args(argv) -> argparse.Namespace:
 def main(argv=None) -> int:
     """Compare as the command line says -> exit code."""
     args = parse_args(argv)
-    print(experiment(args))
+    try:
+        print(experiment(args))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        return 130
     print(f"written to {args.assets_dir or args.experiment_dir}")
     return 0
 

@@ -127,8 +127,13 @@ def make_grid(drawings: list[np.ndarray], columns: int, spacing: float = GRID_SP
     return lines_to_strokes(lines)
 
 
-def choose_drawings(loader: DataLoader, hps, category: str | None, index, num: int, seed: int) -> np.ndarray:
-    """Places in a loader: those named by ``index``, or ``num`` at random, of one category or of all."""
+def choose_drawings(
+    loader: DataLoader, hps, category: str | None, index, num: int, seed: int, longer_than: int = 0
+) -> np.ndarray:
+    """Places in a loader: those named by ``index``, or ``num`` at random, of one category or of all.
+
+    Those at random have more than ``longer_than`` points.
+    """
     if index:
         wrong = [i for i in index if not 0 <= i < len(loader)]
         if wrong:
@@ -140,6 +145,9 @@ def choose_drawings(loader: DataLoader, hps, category: str | None, index, num: i
         if category_name(category) not in names:
             raise ValueError(f"--category {category}: this model knows {', '.join(names)}")
         places = places[loader.labels == names.index(category_name(category))]
+    places = places[loader.packed.lengths[places] > longer_than]
+    if not len(places):
+        raise ValueError(f"--points {longer_than}: no drawing has more points")
     rng = np.random.default_rng(seed)
     return rng.choice(places, min(num, len(places)), replace=False)
 
@@ -448,7 +456,8 @@ def begin_test_drawings(args, job: Job) -> list[Begun]:
     """The first ``--points`` points (default: half) of drawings of the data set, with the bitmaps of the whole."""
     loader, hps = load_split(args, job.model.hps)
     begun = []
-    for place in choose_drawings(loader, hps, args.category, args.index, args.num_drawings or 6, args.seed):
+    chosen = (args.category, args.index, args.num_drawings or 6, args.seed)
+    for place in choose_drawings(loader, hps, *chosen, longer_than=args.points or 1):
         strokes = loader.strokes(place)
         points = max(1, len(strokes) // 2) if args.points is None else args.points
         given = first_points(strokes, points, f"{args.split or 'test'} drawing {place}")

@@ -405,32 +405,59 @@ def _first_line(error) -> str:
     return re.sub(r"\{\{.*?\}\} | \[Op:\w+\]", "", line)
 
 
-def claim_root(snapshot_root: Path, log_root: Path, resume: bool, overwrite: bool) -> filelock.FileLock:
-    """Make sure that no other run is overwritten or disturbed -> the lock that holds the directory.
+RUN_FILES = ("vector-*", "checkpoint", CONFIG_NAME, LATEST_DIR, "original", "metrics.csv*", "loss.png", "events.out.*")
+
+
+def claim_root(snapshot_root: Path, log_root: Path, resume: bool, overwrite: bool) -> contextlib.ExitStack:
+    """Make sure that no other run is overwritten or disturbed -> the locks that hold both directories.
 
     Raises ValueError naming what is there and the ways out.
     """
-    snapshot_root.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(snapshot_root / ".lock")
+    with contextlib.ExitStack() as locks:
+        for root, flag in {log_root: "log_root", snapshot_root: "snapshot_root"}.items():  # which may be the same
+            root.mkdir(parents=True, exist_ok=True)
+            try:
+                locks.enter_context(filelock.FileLock(root / ".lock", timeout=0))
+            except filelock.Timeout:
+                raise ValueError(f"another training runs in {root}; stop it or give another --{flag}") from None
+        found = newest_snapshot(snapshot_root)
+        if resume:
+            _check_can_resume(found, snapshot_root)
+        else:
+            if not overwrite and found is not None:
+                raise ValueError(
+                    f"{snapshot_root} holds a run up to step {snapshot_step(found)}; go on with it by "
+                    "--resume_training, or move it aside and begin anew by --overwrite"
+                )
+            if not overwrite and _has_validated(log_root / "metrics.csv"):
+                raise ValueError(
+                    f"{log_root} holds the log of another run; give another --log_root, or move it aside by --overwrite"
+                )
+            for root in (snapshot_root, log_root):
+                _move_aside(root)
+        return locks.pop_all()
+
+
+def _has_validated(metrics: Path) -> bool:
+    """Whether a log is that of a run that got anywhere; one killed before may simply be begun anew."""
+    return metrics.is_file() and ",valid," in metrics.read_text()
+
+
+def _check_can_resume(found: Path | None, root: Path) -> None:
+    if found is None:
+        raise FileNotFoundError(f"nothing to resume: no snapshot in {root}; leave out --resume_training")
+    if not is_ours(found):
+        _copy_original(root)
+    elif not holds_state(found):
+        raise ValueError(f"{root} holds weights alone, no run to resume; begin from them with --init_from {root}")
+
+
+def holds_state(path: Path) -> bool:
+    """Whether a snapshot of ours holds all of a run, not only weights to hand on."""
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ValueError(f"another training runs in {snapshot_root}; stop it or give another --snapshot_root") from None
-    found = newest_snapshot(snapshot_root)
-    if resume:
-        if found is None:
-            raise FileNotFoundError(f"nothing to resume: no snapshot in {snapshot_root}; leave out --resume_training")
-        if not is_ours(found):
-            _copy_original(snapshot_root)
-        return lock
-    if found is not None and not overwrite:
-        raise ValueError(
-            f"{snapshot_root} holds a run up to step {snapshot_step(found)}; go on with it by "
-            "--resume_training, or move it aside and begin anew by --overwrite"
-        )
-    for root in (snapshot_root, log_root):
-        _move_aside(root)
-    return lock
+        return any(name.startswith("next_step/") for name, _ in tf.train.list_variables(str(path)))
+    except READ_ERRORS:  # damaged: passed over when restored
+        return True
 
 
 def _copy_original(root: Path) -> None:
@@ -444,7 +471,8 @@ def _copy_original(root: Path) -> None:
 
 
 def _move_aside(root: Path) -> None:
-    files = [path for path in root.iterdir() if path.name not in (".gitkeep", ".lock")] if root.is_dir() else []
+    """Move a run's own files, and nothing else, to a directory beside ``root``."""
+    files = [path for pattern in RUN_FILES for path in root.glob(pattern)]
     if not files:
         return
     number = 1
@@ -699,9 +727,18 @@ SHAPING = (
 SHAPING += ["num_mixture", "img_H", "img_W"]
 
 
+# What validation measures, and on what: costs before and after a change of one do not compare.
+MEASURED = "data_set max_seq_len skip_padding kl_weight kl_tolerance".split()
+
+
+def saved_hparams(snapshot_root: Path) -> HParams:
+    """The hyper-parameters of a run's snapshots."""
+    return load_hparams(snapshot_root if (snapshot_root / CONFIG_NAME).is_file() else snapshot_root / LATEST_DIR)
+
+
 def resumed_hparams(snapshot_root: Path, text: str) -> HParams:
     """The snapshot's hyper-parameters with the changes asked for; says what changes, refuses what cannot."""
-    saved = load_hparams(snapshot_root if (snapshot_root / CONFIG_NAME).is_file() else snapshot_root / LATEST_DIR)
+    saved = saved_hparams(snapshot_root)
     hps = saved.parse(text)
     changed = {name: (old, hps.values()[name]) for name, old in saved.values().items() if hps.values()[name] != old}
     refused = [f"{name} ({old} -> {new})" for name, (old, new) in changed.items() if name in SHAPING]
@@ -718,7 +755,7 @@ def data_info(hps: HParams, train: DataLoader) -> dict:
         "scale_factor": train.scale_factor,
         "category_scale_factors": train.category_scale_factors,
         "max_seq_len": hps.max_seq_len,
-        "line_width": line_width_pixels(train, hps.img_H, hps.img_W),
+        "line_width": line_width_pixels(train, hps),
     }
 
 
@@ -745,6 +782,10 @@ def choose_hparams(args) -> HParams:
     if args.resume_training:
         return resumed_hparams(Path(args.snapshot_root), args.hparams)
     if args.init_from:
+        if Path(args.snapshot_root).resolve() in (path := Path(args.init_from).resolve(), path.parent):
+            raise ValueError(
+                f"--init_from {args.init_from} is where this run would write; give another --snapshot_root"
+            )
         ours = PRESETS[args.preset]().values()
         theirs = {name: load_hparams(args.init_from).values()[name] for name in SHAPING}
         return HParams(**{**ours, **theirs}).parse(args.hparams)
@@ -755,9 +796,12 @@ def prepare(args, hps: HParams, train_set: DataLoader, trainer: Trainer) -> tupl
     """What the chief does before the first step: begin a run's snapshots and log, or take them up again."""
     if args.init_from:
         load_snapshot(trainer.model, args.init_from)
+    before = saved_hparams(Path(args.snapshot_root)).values() if args.resume_training else {}
     snapshots = Snapshots(trainer, args.snapshot_root, data_info(hps, train_set))
     if args.resume_training:
         print(f"resuming from {snapshots.restore()}")
+        if any(before[name] != hps.values()[name] for name in MEASURED):
+            trainer.best_valid_cost.assign(math.inf)
     return snapshots, RunLog(args.log_root, int(trainer.next_step))
 
 

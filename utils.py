@@ -472,12 +472,17 @@ def strokes_digest(strokes: dict[str, list[np.ndarray]]) -> str:
 
 
 def npz_path(data_dir: str | Path, data_set: str) -> Path:
-    """Where the strokes of a category are: ``<data_dir>/npz/<category>.npz``; the ending may be left out."""
+    """Where the strokes of a category are: ``<data_dir>/npz/<category>.npz``; the ending may be left out.
+
+    ``ice_cream`` is also found as ``ice cream.npz``, as Google names it.
+    """
     if "://" in str(data_dir):
         raise ValueError(f"data_dir {data_dir} is an address; fetch the files first and give a directory")
     if PureWindowsPath(data_set).name != data_set:  # splits at / and \; a stranger's model_config.json may say ../..
         raise ValueError(f"data_set {data_set[:100]!r} is not the bare name of a file in {data_dir}/npz")
-    return Path(data_dir) / "npz" / (data_set if data_set.endswith(".npz") else f"{data_set}.npz")
+    path = Path(data_dir) / "npz" / (data_set if data_set.endswith(".npz") else f"{data_set}.npz")
+    spaced = path.with_name(path.name.replace("_", " "))
+    return spaced if spaced.is_file() and not path.is_file() else path
 
 
 def bitmap_path(data_dir: str | Path, data_set: str, height: int, width: int) -> Path:
@@ -643,13 +648,15 @@ def category_name(data_set: str) -> str:
     return Path(data_set).stem
 
 
-def line_width_pixels(loader: DataLoader, height: int, width: int) -> float:
-    """The mean width of a line, in pixels, in the bitmaps of a loader's drawings (one SVG unit)."""
-    widths = []
-    for i in range(0, len(loader), max(1, len(loader) // 1000)):  # a thousand tell the mean well enough
-        min_x, max_x, min_y, max_y = get_bounds(loader.strokes(i), DRAWING_SETTINGS["factor"])
+def line_width_pixels(train: DataLoader, hps) -> float:
+    """The mean width of a line, in pixels, in the bitmaps of the training drawings (one SVG unit)."""
+    widths, scales = [], [train.scale_factor / train.category_scale_factors[category_name(d)] for d in hps.data_set]
+    for i in range(0, len(train), max(1, len(train) // 1000)):  # a thousand tell the mean well enough
+        # bitmaps are drawn at the scale of their category, strokes are in that of all
+        factor = DRAWING_SETTINGS["factor"] / scales[train.labels[i]]
+        min_x, max_x, min_y, max_y = get_bounds(train.strokes(i), factor)
         padding = DRAWING_SETTINGS["padding"]
-        widths.append(min(width / (max_x - min_x + padding), height / (max_y - min_y + padding)))
+        widths.append(min(hps.img_W / (max_x - min_x + padding), hps.img_H / (max_y - min_y + padding)))
     return float(np.mean(widths))
 
 

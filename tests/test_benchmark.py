@@ -1,6 +1,7 @@
 """The benchmark: its count of operations against counts by hand, and the script in miniature."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import sketch_pix2seq_benchmark as benchmark
 from model import Model, get_default_hparams
 from render_svg2bitmap import main as render
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dec_model": "lstm", "dec_rnn_size": 3, "z_size": 2, "num_mixture": 1, "img_H": 8, "img_W": 8}
 
 
@@ -87,5 +89,9 @@ def test_script_on_doodles(tmp_path, capsys):
 def test_mistakes_are_told(tmp_path):
     with pytest.raises(ValueError, match="unknown hyper-parameter 'dec_size'"):
         benchmark.main(["--hparams", "dec_size=3"])
+    with pytest.raises(FileNotFoundError, match="none"):
+        benchmark.main(["--model_dir", str(tmp_path / "none")])
+    with pytest.raises(ValueError, match="reads bitmaps of 48x48, not 32x48"):
+        benchmark.main(["--model_dir", str(ROOT / "assets/pretrained"), "--hparams", "img_H=32"])
     with pytest.raises(ValueError, match=r"sketch_pix2seq_train\.py ended with exit code 2: .+car\.npz not found"):
         benchmark.measure_training(benchmark.parse_args(["--data_dir", str(tmp_path)]), get_default_hparams())

@@ -806,6 +806,8 @@ def test_a_data_set_cannot_lead_out_of_its_directory(tmp_path: Path):
         with pytest.raises(ValueError, match="bare name"):
             load_dataset(tmp_path / "data", Hps(data_set=[data_set], max_seq_len=250))
     assert npz_path("d", "ice cream.npz") == npz_path("d", "ice cream") == Path("d/npz/ice cream.npz")
+    write_npz(tmp_path / "data" / "npz" / "ice cream.npz")
+    assert npz_path(tmp_path / "data", "ice_cream").name == "ice cream.npz"  # Google's name
     with pytest.raises(FileNotFoundError):
         load_strokes(npz_path(tmp_path, "nul\0byte"))
 

@@ -253,6 +253,15 @@ def test_completing_keeps_what_is_given(snapshot, data_dir, tmp_path):
     assert pictures.INK in svg
 
 
+def test_drawings_too_short_to_be_begun_are_not_chosen(data_dir):
+    *_, test, hps = utils.load_dataset(data_dir, models.get_default_hparams().replace(data_set=["cat", "house"]))
+    limit = int(np.median(test.packed.lengths))
+    places = sampling.choose_drawings(test, hps, None, None, len(test), 0, longer_than=limit)
+    assert sorted(places) == list(np.flatnonzero(test.packed.lengths > limit))
+    with pytest.raises(ValueError, match="no drawing has more points"):
+        sampling.choose_drawings(test, hps, None, None, 3, 0, longer_than=250)
+
+
 @pytest.mark.parametrize("pen_position", [False, True])
 def test_completing_files(data_dir, images, tmp_path, pen_position):
     snapshot = make_snapshot(tmp_path / "snapshot", pen_position=pen_position)

@@ -138,6 +138,29 @@ def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd
         sketch_pix2seq_experiment.main([*flags[:1], f"--experiment_dir={tmp_path / 'x'}", "--hparams=wrong=1"])
 
 
+def test_experiment_scores_anew_what_is_no_longer_known(data_dir, tmp_path, monkeypatch):
+    assert train(data_dir, tmp_path, f"{TINY},num_steps=3,dec_model=lstm") == 0
+    evaluated = []
+
+    def evaluate(script, *arguments):
+        evaluated.append(script)
+        report = {"step": 2, "categories": ["cat", "house"]}
+        (tmp_path / "evaluation").mkdir(exist_ok=True)
+        (tmp_path / "evaluation/report.json").write_text(json.dumps(report))
+        (tmp_path / "evaluation/report.md").write_text("report")
+
+    monkeypatch.setattr(sketch_pix2seq_experiment, "run_python", evaluate)
+    for split, runs in (("test", 1), ("test", 1), ("valid", 2), ("test", 2)):
+        assert sketch_pix2seq_experiment.score_model(tmp_path, str(data_dir), split)["step"] == 2
+        assert len(evaluated) == runs
+    (tmp_path / "evaluation/test.json").write_text(json.dumps({"step": 1, "categories": ["cat", "house"]}))
+    sketch_pix2seq_experiment.score_model(tmp_path, str(data_dir), "test")
+    assert len(evaluated) == 3
+    (tmp_path / "log/metrics.csv").unlink()
+    with pytest.raises(ValueError, match="was stopped before its end; the same command goes on"):
+        sketch_pix2seq_experiment.train_model(tmp_path, str(data_dir), "")
+
+
 def test_exported_weights_draw_the_same_and_can_be_begun_from(data_dir, tmp_path, capsys):
     assert train(data_dir, tmp_path, f"{TINY},num_steps=3,dec_model=lstm") == 0
     exported = tmp_path / "exported"

@@ -264,12 +264,57 @@ def test_resume_without_a_run_is_refused(run_training, tmp_path, capsys):
     assert "not found" in capsys.readouterr().err
 
 
-def test_second_training_at_once_is_refused(run, run_training, capsys):
-    with filelock.FileLock(run / "snapshot" / ".lock"):
+@pytest.mark.parametrize("root", ["snapshot", "log"])
+def test_second_training_at_once_is_refused(run, run_training, capsys, root):
+    with filelock.FileLock(run / root / ".lock"):
         for flags in (["--overwrite"], ["--resume_training"]):
             assert exit_code(run_training, run, *flags) == 2
-            assert "another training runs in" in capsys.readouterr().err
+            assert f"another training runs in {run / root}; " in capsys.readouterr().err
     assert run_training(run, "--resume_training", num_steps=8) == 0
+
+
+def test_another_runs_log_is_left_alone(run, run_training, capsys):
+    before = contents(run)
+    assert exit_code(run_training, run, f"--snapshot_root={run / 'other'}") == 2
+    assert "holds the log of another run; give another --log_root" in capsys.readouterr().err
+    assert contents(run) == before
+
+
+def test_overwrite_moves_nothing_but_the_run(run, run_training):
+    for root in ("snapshot", "log"):
+        (run / root / "mine").mkdir()
+        (run / root / "mine" / "notes.txt").write_text("keep")
+    assert run_training(run, "--overwrite", num_steps=1) == 0
+    for root in ("snapshot", "log"):
+        assert (run / root / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_a_run_does_not_begin_with_what_it_would_write_over(run, run_training, capsys):
+    before = contents(run)
+    for directory in (run / "snapshot", run / "snapshot" / LATEST_DIR):
+        assert exit_code(run_training, run, f"--init_from={directory}", "--overwrite") == 2
+        assert "give another --snapshot_root" in capsys.readouterr().err
+    assert contents(run) == before
+
+
+def test_weights_alone_are_no_run_to_resume(run, run_training, tmp_path, capsys):
+    import sketch_pix2seq_export
+
+    exported = tmp_path / "other" / "snapshot"
+    assert sketch_pix2seq_export.main([f"--model_dir={run / 'snapshot'}", f"--export_dir={exported}"]) == 0
+    before = contents(exported)
+    assert exit_code(run_training, exported.parent, "--resume_training") == 2
+    assert f"weights alone, no run to resume; begin from them with --init_from {exported}" in capsys.readouterr().err
+    assert contents(exported) == before
+
+
+def test_best_cost_is_forgotten_when_another_is_measured(run, run_training):
+    best = "best_valid_cost/.ATTRIBUTES/VARIABLE_VALUE"
+    before = newest_state(run)[best]
+    assert run_training(run, "--resume_training", num_steps=9) == 0
+    assert newest_state(run)[best] <= before
+    assert run_training(run, "--resume_training", num_steps=10, skip_padding=False) == 0  # costs more: L_p of padding
+    assert newest_state(run)[best] > before
 
 
 def test_keep_snapshots(run_training, tmp_path):
