@@ -27,6 +27,10 @@ NOT_RUN = {
     "make demo": "runs for minutes; its recipe is run below",
     "make test": "is this",
     "pip install -r requirements.txt": "the tests run with what it installs",
+    "python sketch_pix2seq_benchmark.py --model_dir outputs/snapshot": "test_benchmark.py runs it in miniature",
+    "python sketch_pix2seq_experiment.py --set recipe --split valid --experiment_dir outputs/recipe": (
+        "as the other experiment, which is run below; test_scripts.py builds its models"
+    ),
 }
 
 

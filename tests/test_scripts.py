@@ -19,6 +19,7 @@ import sketch_pix2seq_export
 import sketch_pix2seq_sampling
 import sketch_pix2seq_train
 import utils
+from model import Model, get_default_hparams
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10,save_every=2"
@@ -136,6 +137,14 @@ def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd
         sketch_pix2seq_experiment.main([*flags[:2], "--only", "other"])
     with pytest.raises(ValueError, match="unknown hyper-parameter 'wrong'"):
         sketch_pix2seq_experiment.main([*flags[:1], f"--experiment_dir={tmp_path / 'x'}", "--hparams=wrong=1"])
+
+
+@pytest.mark.parametrize(
+    "name, run", [pair for runs in sketch_pix2seq_experiment.SETS.values() for pair in runs.items()]
+)
+def test_every_model_of_the_experiments_can_be_built(name, run):
+    hps = get_default_hparams().parse(f"{sketch_pix2seq_experiment.SMALL},{run.hparams},dec_rnn_size=8,enc_rnn_size=8")
+    assert Model(hps).hps.num_steps == 1500
 
 
 def test_experiment_scores_anew_what_is_no_longer_known(data_dir, tmp_path, monkeypatch):
