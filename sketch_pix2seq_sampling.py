@@ -15,7 +15,10 @@ read the data set; everything else needs the snapshot alone.
 """
 
 import argparse
+import os
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -253,14 +256,12 @@ class Job(NamedTuple):
 
         An image of a directory that is no drawing is passed over with a line; one that was named raises ValueError.
         """
-        hps, files, found = self.model.hps, find_images(paths), {}
-        for path in tqdm(files, desc="reading", unit=" images", disable=len(files) < 20):
-            try:
-                bitmap = load_image(path, hps.img_H, hps.img_W, self.info["line_width"])
-            except ValueError as error:
+        files, found = find_images(paths), {}
+        for path, bitmap in zip(files, self._read(files), strict=True):
+            if isinstance(bitmap, ValueError):
                 if str(path) in map(str, map(Path, paths)):
-                    raise
-                tqdm.write(f"passed over: {error}", file=sys.stderr)
+                    raise bitmap
+                tqdm.write(f"passed over: {bitmap}", file=sys.stderr)
             else:
                 name = path.stem
                 while name in found:
@@ -269,6 +270,21 @@ class Job(NamedTuple):
         if not found:
             raise ValueError(f"no drawing in {', '.join(paths)}")
         return list(found), np.stack(list(found.values()))
+
+    def _read(self, files: list[Path]) -> list[np.ndarray | ValueError]:
+        """Each file's bitmap, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
+        hps = self.model.hps
+
+        def read(path):
+            try:
+                return load_image(path, hps.img_H, hps.img_W, self.info["line_width"])
+            except ValueError as error:
+                return error
+
+        # Threads share the warning filters, which load_image sets and puts back: bombs have to stay errors meanwhile.
+        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return list(tqdm(pool.map(read, files), "reading", len(files), unit=" images", disable=len(files) < 20))
 
 
 def find_images(paths: list[str]) -> list[Path]:
