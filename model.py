@@ -466,7 +466,6 @@ class Glimpse:
 
     def __init__(self, hps, draw):
         self.numbers = hps.pen_glimpse
-        self.output_size = 2 * self.numbers
         shape = [hps.z_size, self.WAVES * self.numbers]
         self.weights = {
             "glimpse/place_w": draw.normal([2, self.WAVES], self.FREQUENCY),
