@@ -440,7 +440,7 @@ class StrokeRNN:
             x, masks = tf.transpose(x, [1, 0, 2])[:steps], None  # [T, N, 5]
             zeros = tf.zeros([tf.shape(x)[1], sum(cell.state_sizes)])
             if training and self.dropout is not None:
-                masks = dropout_mask([steps, tf.shape(x)[1], cell.num_units], self.dropout, step_seed)
+                masks = dropout_mask([tf.reduce_sum(counts), cell.num_units], self.dropout, step_seed)
             _, state = unroll(cell, x, zeros, masks=masks, counts=counts)
             lasts.append(cell.last_output(state))  # [N, enc_rnn_size]
         return tf.gather(tf.concat(lasts, axis=1), tf.argsort(order))  # [N, 2 enc_rnn_size]
@@ -606,7 +606,8 @@ class Model(tf.Module):
                 context = None
             x *= dropout_mask(tf.shape(x), hps.input_dropout_prob, seeds[0])
         if training and hps.use_recurrent_dropout:
-            masks = dropout_mask([steps, rows, hps.dec_rnn_size], hps.recurrent_dropout_prob, seeds[1])
+            points = steps * rows if counts is None else tf.reduce_sum(counts)
+            masks = dropout_mask([points, hps.dec_rnn_size], hps.recurrent_dropout_prob, seeds[1])  # [P, U]
         h, final_state = unroll(self.cell, x, initial_state, context, masks, counts)  # [P, U], [N, state_size]
         if training and hps.use_output_dropout:
             h *= dropout_mask(tf.shape(h), hps.output_dropout_prob, seeds[2])

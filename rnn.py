@@ -39,11 +39,25 @@ def orthogonal_gates(units: int, seed: tuple[int, int]) -> tf.Tensor:
     return tf.concat(tf.unstack(q), axis=1)
 
 
+@tf.custom_gradient
 def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-    """Normalise the last axis to mean 0 and variance 1, then scale and shift (arXiv 1607.06450, eq. 4)."""
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift (arXiv 1607.06450, eq. 4).
+
+    x ``[..., N, U]``; gamma and beta ``[..., 1, U]`` or ``[U]``. The gradient is written out, as TensorFlow's takes
+    twice as many operations.
+    """
     centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-    return centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON) * gamma + beta
+    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + LAYER_NORM_EPSILON)
+    normed = centred * scale
+
+    def backward(d):
+        d_normed = d * gamma
+        along = tf.reduce_mean(d_normed * normed, axis=-1, keepdims=True)
+        d_x = (d_normed - tf.reduce_mean(d_normed, axis=-1, keepdims=True) - normed * along) * scale
+        d_gamma = tf.reshape(tf.reduce_sum(d * normed, axis=-2), tf.shape(gamma))
+        return d_x, d_gamma, tf.reshape(tf.reduce_sum(d, axis=-2), tf.shape(beta))
+
+    return normed * gamma + beta, backward
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -103,11 +117,14 @@ class LSTMCell:
         return state[:, self.num_units :]
 
 
+def _gate_by_gate(columns):
+    """``[N, 4U]`` -> ``[4, N, U]``, of which a gate is a part without copying."""
+    return tf.transpose(tf.reshape(columns, [-1, 4, columns.shape[1] // 4]), [1, 0, 2])
+
+
 def _normed_step(gates, c, params, mask):
-    """The layer-norm cell from its gates' sums ``[N, 4U]`` on -> (h', c')."""
-    units = c.shape[-1]
-    gates = layer_norm(tf.reshape(gates, [-1, 4, units]), params["all_gamma"], params["all_beta"])
-    i, j, f, o = tf.unstack(gates, axis=1)
+    """The layer-norm cell from its gates' sums ``[4, N, U]`` on -> (h', c')."""
+    i, j, f, o = tf.unstack(layer_norm(gates, params["all_gamma"], params["all_beta"]))
     candidate = _mask(tf.tanh(j), mask)
     c = c * tf.sigmoid(f + FORGET_BIAS) + tf.sigmoid(i) * candidate
     h = tf.tanh(layer_norm(c, params["c_gamma"], params["c_beta"])) * tf.sigmoid(o)
@@ -115,11 +132,11 @@ def _normed_step(gates, c, params, mask):
 
 
 def _norm_params(weights, prefix=""):
-    """Layer-norm weights as ``_normed_step`` reads them: one row of U for each gate."""
+    """Layer-norm weights as ``_normed_step`` reads them: ``[4, 1, U]`` for the gates."""
     units = weights[f"{prefix}ln_c/ln_gamma"].shape[0]
     return {
-        "all_gamma": tf.reshape(weights[f"{prefix}ln_all/ln_gamma"], [4, units]),
-        "all_beta": tf.reshape(weights[f"{prefix}ln_all/ln_beta"], [4, units]),
+        "all_gamma": tf.reshape(weights[f"{prefix}ln_all/ln_gamma"], [4, 1, units]),
+        "all_beta": tf.reshape(weights[f"{prefix}ln_all/ln_beta"], [4, 1, units]),
         "c_gamma": tf.convert_to_tensor(weights[f"{prefix}ln_c/ln_gamma"]),
         "c_beta": tf.convert_to_tensor(weights[f"{prefix}ln_c/ln_beta"]),
     }
@@ -155,7 +172,8 @@ class LayerNormLSTMCell:
     def step(self, x, state, product, params, mask=None):
         """As ``LSTMCell``, with LN(i, j, f, o) and h' = tanh(LN(c')) s(o);  state (h, c) -> (h', (h', c'))."""
         h, c = state
-        h, c = _normed_step(product("gates", tf.concat([x, h], axis=1)), c, params, mask)
+        gates = _gate_by_gate(product("gates", tf.concat([x, h], axis=1)))
+        h, c = _normed_step(gates, c, params, mask)
         return h, (h, c)
 
     def last_output(self, state: tf.Tensor) -> tf.Tensor:
@@ -239,13 +257,12 @@ class HyperLSTMCell:
         h, small_h, c, small_c = state
         small_gates = product("small", tf.concat([x, h, small_h], axis=1))
         small_params = {name: params[f"small_{name}"] for name in ("all_gamma", "all_beta", "c_gamma", "c_beta")}
-        small_h, small_c = _normed_step(small_gates, small_c, small_params, None)
+        small_h, small_c = _normed_step(_gate_by_gate(small_gates), small_c, small_params, None)
         embeddings = tf.reshape(product("embeddings", small_h), [-1, 12, HYPER_EMBEDDING])
         scales = tf.matmul(tf.transpose(embeddings, [1, 0, 2]), params["scales"])  # [12, N, U]
         alpha_x, alpha_h, beta = tf.split(scales, 3)
-        from_x, from_h = (tf.stack(tf.split(product(name, a), 4, axis=1)) for name, a in (("x", x), ("h", h)))
+        from_x, from_h = _gate_by_gate(product("x", x)), _gate_by_gate(product("h", h))
         gates = alpha_x * from_x + alpha_h * from_h + beta + params["bias"]  # [4, N, U]
-        gates = tf.reshape(tf.transpose(gates, [1, 0, 2]), [-1, 4 * self.num_units])
         h, c = _normed_step(gates, c, params, mask)
         return h, (h, small_h, c, small_c)
 
@@ -288,7 +305,7 @@ def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, mask
     """Run a cell over time.
 
     inputs ``[T, N, I]`` (time first), initial_state ``[N, sum(cell.state_sizes)]``, context ``[N, C]``: an
-    input that is the same at every step; masks ``[T, N, U]``: recurrent dropout; counts ``[T]``: how many rows
+    input that is the same at every step; masks ``[P, U]``: recurrent dropout; counts ``[T]``: how many rows
     are still needed at each step, the first ones, never more than at the step before (all, if not given).
     Returns outputs ``[P, U]``, one for each step and needed row, those of a step together (P = T * N if all are
     needed), and each row's state after its last step, of the initial state's shape.
@@ -343,11 +360,13 @@ class _Loop:
         self.cell, self.inputs, self.masks, self.counts = cell, inputs, masks, counts
         self.weights, self.params = weights, params
         self.steps = tf.shape(counts)[0]
+        self.next_counts = tf.concat([counts[1:], [0]], axis=0)
+        self.starts = tf.cumsum(counts, exclusive=True)
 
-    def _array(self, columns):
+    def _array(self, columns, size=None):
         # Not cleared because the loop back reads what the loop wrote; elements differ in their number of rows.
-        shape = [None, columns]
-        return tf.TensorArray(tf.float32, self.steps, clear_after_read=False, infer_shape=False, element_shape=shape)
+        size, shape = self.steps if size is None else size, [None, columns]
+        return tf.TensorArray(tf.float32, size, clear_after_read=False, infer_shape=False, element_shape=shape)
 
     def _arrays(self):
         """(states, products' operands, products' results) of every step, for the way back."""
@@ -357,13 +376,13 @@ class _Loop:
         return states, operands, results
 
     def _at(self, t):
-        n = self.counts[t]
-        return n, self.inputs[t, :n], None if self.masks is None else self.masks[t, :n]
+        n, start = self.counts[t], self.starts[t]
+        return n, self.inputs[t, :n], None if self.masks is None else self.masks[start : start + n]
 
     def forward(self, state):
         """Outputs, final state, and what ``backward`` reads."""
 
-        def body(t, state, outputs, states, operands, results):
+        def body(t, state, ended, outputs, states, operands, results):
             n, x, mask = self._at(t)
             product = affine({name: (matrix, _first_rows(b, n)) for name, (matrix, b) in self.weights.items()})
             made = {}
@@ -372,48 +391,62 @@ class _Loop:
                 made[name] = (a, product(name, a))
                 return made[name][1]
 
-            running = tuple(part[:n] for part in state)
-            output, new_state = self.cell.step(x, running, recorded_product, self.params, mask)
-            states = [array.write(t, part) for array, part in zip(states, running, strict=True)]
+            output, new_state = self.cell.step(x, tuple(state), recorded_product, self.params, mask)
+            states = [array.write(t, part) for array, part in zip(states, state, strict=True)]
             operands = {name: operands[name].write(t, made[name][0]) for name in made}
             results = {name: results[name].write(t, made[name][1]) for name in made}
-            return t + 1, _replace_first(state, new_state, n), outputs.write(t, output), states, operands, results
+            state, ended = self._part(new_state, ended, self.next_counts[t], self.steps - 1 - t)
+            return t + 1, state, ended, outputs.write(t, output), states, operands, results
 
-        start = (tf.constant(0), list(state), self._array(self.cell.num_units), *self._arrays())
-        _, state, outputs, *history = tf.while_loop(lambda t, *_: t < self.steps, body, start)
-        return outputs.concat(), state, history
+        # Rows that have ended wait in an array, those that end last first.
+        ended = [self._array(size, self.steps + 1) for size in self.cell.state_sizes]
+        state, ended = self._part(state, ended, self.counts[0], self.steps)
+        start = (tf.constant(0), state, ended, self._array(self.cell.num_units), *self._arrays())
+        _, _, ended, outputs, *history = self._while(lambda t, *_: t < self.steps, body, start)
+        return outputs.concat(), [array.concat() for array in ended], history
+
+    def _while(self, goes_on, body, start):
+        """``tf.while_loop`` of variables whose second, a state, has another number of rows from step to step."""
+        shapes = list(tf.nest.map_structure(lambda _: None, start))
+        shapes[1] = [tf.TensorShape([None, size]) for size in self.cell.state_sizes]
+        return tf.while_loop(goes_on, body, start, shape_invariants=tuple(shapes))
+
+    @staticmethod
+    def _part(state, ended, n, place):
+        """(the first ``n`` rows, the arrays with the others at ``place``)."""
+        ended = [array.write(place, part[n:]) for array, part in zip(ended, state, strict=True)]
+        return [part[:n] for part in state], ended
 
     def backward(self, history, d_outputs, d_state):
         """Gradients of (inputs, state, matrices, offsets, params), stepping back through time."""
         states, operands, results = history
         names = list(self.weights)
-        starts = tf.cumsum(self.counts, exclusive=True)
         transposed = {name: tf.transpose(matrix) for name, (matrix, _) in self.weights.items()}  # once, not each step
 
-        def body(t, d_state, d_params, d_inputs, d_results):
+        def body(t, d_running, d_params, d_inputs, d_results):
             n, x, mask = self._at(t)
             state = [array.read(t) for array in states]
             kept = {name: results[name].read(t) for name in names}
-            for part, size in zip(state, self.cell.state_sizes, strict=True):
-                part.set_shape([None, size])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 sources = [x, *state, *kept.values(), *self.params.values()]
                 tape.watch(sources)
                 product = _replayed_product(transposed, kept)
                 output, new_state = self.cell.step(x, tuple(state), product, self.params, mask)
-            d_new_state = [part[:n] for part in d_state]
-            d_output = d_outputs[starts[t] : starts[t] + n]
+            d_new_state = self._join(d_running, d_state, self.next_counts[t], n)
+            d_output = d_outputs[self.starts[t] : self.starts[t] + n]
             gradients = tape.gradient(
                 [output, *new_state], sources, [d_output, *d_new_state], unconnected_gradients="zero"
             )
-            (d_x,), d_old_state, d_kept, d_new = _split_list(gradients, [1, len(state), len(names), len(self.params)])
+            (d_x,), d_running, d_kept, d_new = _split_list(gradients, [1, len(state), len(names), len(self.params)])
             d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_kept, strict=True)}
             d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]
-            return t - 1, _replace_first(d_state, d_old_state, n), d_params, d_inputs.write(t, d_x), d_results
+            return t - 1, d_running, d_params, d_inputs.write(t, d_x), d_results
 
         zeros = [tf.zeros_like(value) for value in self.params.values()]
-        start = (self.steps - 1, d_state, zeros, self._array(self.inputs.shape[2]), self._arrays()[2])
-        _, d_state, d_params, d_inputs, d_results = tf.while_loop(lambda t, *_: t >= 0, body, start)
+        nothing = [part[:0] for part in d_state]
+        start = (self.steps - 1, nothing, zeros, self._array(self.inputs.shape[2]), self._arrays()[2])
+        _, d_running, d_params, d_inputs, d_results = self._while(lambda t, *_: t >= 0, body, start)
+        d_state = self._join(d_running, d_state, self.counts[0], tf.shape(self.inputs)[1])
         index = self._places()
         d_inputs = tf.scatter_nd(index, d_inputs.concat(), tf.shape(self.inputs))
         d_matrices, d_offsets = [], []
@@ -427,19 +460,15 @@ class _Loop:
                 d_offsets.append(tf.matmul(rows, d_result))
         return (d_inputs, *d_state, *d_matrices, *d_offsets, *d_params)
 
+    @staticmethod
+    def _join(first, parts, start, end):
+        """Tensors of ``start`` rows, then those that ``parts`` have up to ``end``."""
+        return [tf.concat([a, b[start:end]], axis=0) for a, b in zip(first, parts, strict=True)]
+
     def _places(self):
         """(step, row) of each needed row, ``[P, 2]``, in the order of the outputs."""
         rows = tf.range(tf.shape(self.inputs)[1])
         return tf.cast(tf.where(rows[None, :] < self.counts[:, None]), tf.int32)
-
-
-def _replace_first(parts, first_parts, n):
-    """Tensors whose first ``n`` rows are replaced."""
-    replaced = []
-    for first, part in zip(first_parts, parts, strict=True):
-        replaced.append(tf.concat([first, part[n:]], axis=0))
-        replaced[-1].set_shape(part.shape)
-    return replaced
 
 
 def _replayed_product(transposed, results):

@@ -62,6 +62,7 @@ PEER_LOST = (  # how an operation of several workers ends when one of them is go
     tf.errors.InternalError,
 )
 PEER_LOST_CODE = 3
+CPU_PARTS = 2  # of a batch, computed side by side
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -161,6 +162,9 @@ class Trainer:
     def __init__(self, hps: HParams, workers: Workers | None = None):
         self.hps = hps
         self.workers = Workers() if workers is None else workers
+        # On a CPU most operations of a recurrent step are too small to share, but two halves of a batch can be
+        # computed side by side; on a GPU that would only be twice as many kernels.
+        self.parts = 1 if tf.config.list_physical_devices("GPU") else CPU_PARTS
         with self.workers.strategy.scope():
             self.model = Model(hps)
             self.variables = list(self.model.trainable_variables)
@@ -240,30 +244,35 @@ class Trainer:
         steps, drawings = (tf.cast(tf.size(x), tf.float32) for x in (params.corr[:, 0], lengths))
         return loss * steps / (drawings * self.hps.max_seq_len), kl
 
+    def _mean_losses(self, parts, drawings, training):
+        """L_R and L_KL, ``[2]``, of the parts of a batch, each weighing its share of so many ``drawings``."""
+        shares = [tf.cast(tf.size(lengths), tf.float32) / drawings for _, _, lengths, _ in parts]
+        losses = [tf.stack(self._losses(*part, training)) for part in parts]
+        return tf.add_n([share * loss for share, loss in zip(shares, losses, strict=True)])
+
     def _costs(self, losses, kl_weight):
         """(cost, L_R, L_KL): what is minimised, L_R + kl_weight max(L_KL, kl_tolerance), and its parts."""
-        recon, kl = losses
+        recon, kl = tf.unstack(losses)
         cost = recon
         if self.hps.kl_weight > 0:
             cost += kl_weight * tf.maximum(kl, self.hps.kl_tolerance)
         return tf.stack([cost, recon, kl])
 
-    def _gradients(self, strokes, images, lengths, seed, kl_weight):
+    def _gradients(self, parts, kl_weight):
         """On one replica: the costs of all replicas' drawings and their gradients, the same on every one."""
         replica = tf.distribute.get_replica_context()
-        drawings = tf.cast(tf.size(lengths), tf.float32)
-        share = drawings / replica.all_reduce("SUM", drawings)
+        drawings = replica.all_reduce("SUM", count_drawings(parts))
         with tf.GradientTape() as tape:
-            own = share * tf.stack(self._losses(strokes, images, lengths, seed, training=True))
+            own = self._mean_losses(parts, drawings, training=True)
             others = replica.all_reduce("SUM", tf.stop_gradient(own)) - tf.stop_gradient(own)
-            costs = self._costs(tf.unstack(own + others), kl_weight)
+            costs = self._costs(own + others, kl_weight)
             cost = costs[0]
         return costs, replica.all_reduce("SUM", tape.gradient(cost, self.variables))
 
     @tf.function(reduce_retracing=True)
     def _update(self, parts, learning_rate, kl_weight):
         strategy, clip = self.workers.strategy, self.hps.grad_clip
-        costs, gradients = strategy.run(self._gradients, (*parts, kl_weight))
+        costs, gradients = strategy.run(self._gradients, (parts, kl_weight))
         costs, *sums = (strategy.experimental_local_results(x)[0] for x in (costs, *gradients))
         finite = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(x)) for x in (costs[0], *sums)]))
 
@@ -287,17 +296,17 @@ class Trainer:
     def update(self, batch, step: int) -> Costs:
         """One optimiser step -> its costs. A cost or gradient that is not finite changes no weight."""
 
-        def part(replica):
+        def parts(replica):
             first, every = self.workers.replicas[0], len(self.workers.replicas)
-            return *as_tensors(batch, replica - first, every), random_seed(*self.chance(step, replica))
+            return split_batch(batch, self.parts, self.chance(step, replica), replica - first, every)
 
         rate = tf.constant(self.learning_rate(step), tf.float32)
         weight = tf.constant(self.kl_weight(step), tf.float32)
-        return Costs(*self._update(self.workers.each_replica(part), rate, weight).numpy().tolist())
+        return Costs(*self._update(self.workers.each_replica(parts), rate, weight).numpy().tolist())
 
     @tf.function(reduce_retracing=True)
-    def _evaluate(self, strokes, images, lengths, seed):
-        return self._costs(self._losses(strokes, images, lengths, seed, training=False), self.hps.kl_weight)
+    def _evaluate(self, parts):
+        return self._costs(self._mean_losses(parts, count_drawings(parts), training=False), self.hps.kl_weight)
 
     def evaluate(self, loader: DataLoader) -> Costs:
         """The costs over a whole split, every drawing weighing the same; z with noise (kept), always the same.
@@ -307,17 +316,30 @@ class Trainer:
         total = np.zeros(4)
         for i in range(loader.num_batches):
             batch = loader.get_batch(i)
-            seed = random_seed(self.hps.seed, i * self.workers.count + self.workers.index)
-            total[:3] += self._evaluate(*as_tensors(batch), seed).numpy() * len(batch.lengths)
+            chance = (self.hps.seed, i * self.workers.count + self.workers.index)
+            total[:3] += self._evaluate(split_batch(batch, self.parts, chance)).numpy() * len(batch.lengths)
             total[3] += len(batch.lengths)
         total = self.workers.sum(total)
         return Costs(*(total[:3] / total[3]).tolist())
 
 
-def as_tensors(batch, first: int = 0, every: int = 1) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The strokes, images and lengths of a batch, or of each ``every``-th of its drawings from the ``first`` on."""
-    strokes, images, lengths = (x[first::every] for x in (batch.strokes, batch.images, batch.lengths))
-    return tf.constant(strokes), tf.constant(images), tf.constant(lengths, tf.int32)
+def split_batch(batch, parts: int, chance: tuple[int, ...], first: int = 0, every: int = 1) -> tuple:
+    """Every ``every``-th drawing of a batch from the ``first`` on, in as many ``parts`` if there are so many drawings.
+
+    A part: strokes ``[N, T + 1, 5]``, images ``[N, H, W, 1]``, lengths ``[N]``, and a seed of its own.
+    """
+    parts = max(1, min(parts, len(batch.lengths[first::every])))
+    found = []
+    for part in range(parts):
+        rows = slice(first + part * every, None, parts * every)
+        strokes, images, lengths = (tf.constant(x[rows]) for x in (batch.strokes, batch.images, batch.lengths))
+        found.append((strokes, images, tf.cast(lengths, tf.int32), random_seed(*chance, *([part] if part else []))))
+    return tuple(found)
+
+
+def count_drawings(parts) -> tf.Tensor:
+    """How many drawings the parts of a batch have together, as a float."""
+    return tf.cast(sum(tf.size(lengths) for _, _, lengths, _ in parts), tf.float32)
 
 
 def random_seed(*numbers: int) -> tf.Tensor:
@@ -839,11 +861,24 @@ def train_as(workers: Workers, args) -> int:
             raise
 
 
+def share_cores() -> None:
+    """Let an operation have a part's share of the cores, as the parts of a batch are computed side by side.
+
+    ``TF_NUM_INTRAOP_THREADS`` has the last word; too late, and without effect, once TensorFlow has begun to compute.
+    """
+    if tf.config.list_physical_devices("GPU") or os.environ.get("TF_NUM_INTRAOP_THREADS"):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // CPU_PARTS))
+
+
 def main(argv=None) -> int:
     """Train as the command line says -> exit code. Ends the process with ``PEER_LOST_CODE`` if a worker is lost."""
     args = parse_args(argv)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
+    share_cores()
     workers = Workers(choose_strategy())
     try:
         return train_as(workers, args)

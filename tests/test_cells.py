@@ -7,7 +7,7 @@ import tensorflow as tf
 from numpy_reference import relative_error
 
 from model import Model, get_default_hparams
-from rnn import CELLS, affine, unroll
+from rnn import CELLS, affine, layer_norm, unroll
 
 CELL_NAMES = sorted(CELLS)
 
@@ -30,6 +30,11 @@ def inverted_mask(rng, shape, keep):
     return ((rng.random(shape) < keep) / keep).astype(np.float32)
 
 
+def pack(masks, counts=None):
+    """Masks ``[T, N, U]`` as ``unroll`` takes them: those of the first ``counts[t]`` rows of each step, ``[P, U]``."""
+    return np.concatenate([mask[: None if counts is None else counts[t]] for t, mask in enumerate(masks)])
+
+
 # ---- forward ---------------------------------------------------------------------------------------------------------
 
 
@@ -44,7 +49,8 @@ def test_unrolled_cell_equals_numpy(name, steps, rows, units, inputs, context_si
     state, masks = normal(rng, rows, sum(cell.state_sizes)), inverted_mask(rng, (steps, rows, units), 0.6)
     full_x = np.concatenate([x, np.broadcast_to(context, (steps, *context.shape))], axis=2)
     for mask in (None, masks):
-        outputs, final = unroll(cell, x, state, context if context_size else None, mask)
+        packed = None if mask is None else pack(mask)
+        outputs, final = unroll(cell, x, state, context if context_size else None, packed)
         wanted_outputs, wanted_final = reference.unroll(name, weights, full_x, state, mask)
         assert relative_error(outputs, wanted_outputs.reshape(steps * rows, units)) < 1e-5
         assert relative_error(final, wanted_final) < 1e-5
@@ -61,7 +67,7 @@ def test_rows_that_end_early_equal_numpy(name, lengths, idle):
     x, context = normal(rng, steps, rows, 5), normal(rng, rows, 2)
     state, masks = normal(rng, rows, sum(cell.state_sizes)), inverted_mask(rng, (steps, rows, units), 0.6)
     counts = [sum(length > t for length in lengths) for t in range(steps)]
-    outputs, final = unroll(cell, x, state, context, masks, tf.constant(counts))
+    outputs, final = unroll(cell, x, state, context, pack(masks, counts), tf.constant(counts))
     full_x = np.concatenate([x, np.broadcast_to(context, (steps, *context.shape))], axis=2)
     wanted_outputs, _ = reference.unroll(name, weights, full_x, state, masks)
     packed = np.concatenate([wanted_outputs[t, :count] for t, count in enumerate(counts)])
@@ -79,7 +85,7 @@ def test_recurrent_dropout_spares_the_memory_and_the_small_cell(name):
     cell, _ = make_cell(name, 5, 4)
     rng = np.random.default_rng(2)
     x, state = normal(rng, 1, 2, 5), normal(rng, 2, sum(cell.state_sizes))
-    _, dropped = unroll(cell, x, state, masks=np.zeros((1, 2, 4), np.float32))
+    _, dropped = unroll(cell, x, state, masks=np.zeros((2, 4), np.float32))
     _, kept = unroll(cell, x, state)
     parts = {"lstm": "ch", "layer_norm": "hc", "hyper": "hHcC"}[name]  # the order in the state vector
     before, dropped, kept = (
@@ -102,7 +108,7 @@ def loop(cell, inputs, initial_state, context, masks, counts):
     state, outputs = tuple(tf.split(initial_state, cell.state_sizes, axis=1)), []
     for t in range(inputs.shape[0]):
         count = inputs.shape[1] if counts is None else counts[t]
-        mask = None if masks is None else masks[t]
+        mask = None if masks is None else masks[t]  # [N, U]
         h, new_state = cell.step(inputs[t], state, affine(products), params, mask)
         state = tuple(tf.concat([new[:count], old[count:]], axis=0) for new, old in zip(new_state, state, strict=True))
         outputs.append(h[:count])
@@ -129,6 +135,26 @@ def gradients(run, cell, inputs, state, context, masks, counts):
     return tape.gradient(cost, sources)
 
 
+@pytest.mark.parametrize("shape, weights_shape", [((4, 3, 7), (4, 1, 7)), ((3, 7), (7,)), ((1, 5), (5,))])
+def test_gradient_of_layer_norm_equals_autodiff(shape, weights_shape):
+    rng = np.random.default_rng(6)
+    x, gamma, beta, d = (tf.constant(normal(rng, *s)) for s in (shape, weights_shape, weights_shape, shape))
+
+    def plain(x, gamma, beta):
+        mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+        return (x - mean) / tf.sqrt(variance + 1e-3) * gamma + beta
+
+    found = []
+    for norm in (layer_norm, plain):
+        with tf.GradientTape() as tape:
+            tape.watch([x, gamma, beta])
+            y = norm(x, gamma, beta)
+        found.append([y, *tape.gradient(y, [x, gamma, beta], d)])
+    for ours, wanted in zip(*found, strict=True):
+        assert ours.shape == wanted.shape
+        assert relative_error(ours, wanted) < 1e-5
+
+
 @pytest.mark.parametrize("name", CELL_NAMES)
 @pytest.mark.parametrize(
     "steps, rows, units, context_size, masked, counts, compiled",
@@ -150,8 +176,10 @@ def test_backward_pass_equals_autodiff(name, steps, rows, units, context_size, m
     wanted = gradients(loop, cell, inputs, state, context, masks, counts)
     assert all(g is not None and np.abs(g).max() > 0 for g in wanted.values())  # nothing is compared with nothing
 
+    packed = None if masks is None else tf.constant(pack(masks.numpy(), counts))
+
     def run(inputs, state):
-        return gradients(unroll, cell, inputs, state, context, masks, counts)
+        return gradients(unroll, cell, inputs, state, context, packed, counts)
 
     def any_length(*shape):
         return tf.TensorSpec([None, None, *shape], tf.float32)

@@ -305,7 +305,8 @@ def test_decoding_without_the_padding_equals_numpy(monkeypatch, cell, conditiona
     # The order of the rows is decode_packed's own, so the known masks are the same for all rows, or for all points.
     input_mask, recurrent_mask = (rng.random((steps, 1, size)) + 0.5 for size in (9 if conditional else 5, 7))
     output_mask = rng.random((1, 1, 7)) + 0.5
-    masks = iter([input_mask, recurrent_mask, output_mask[0]])
+    counts = [sum(length >= t for length in lengths) for t in range(steps)]
+    masks = iter([input_mask, np.repeat(recurrent_mask[:, 0], counts, axis=0), output_mask[0]])
 
     def known_mask(shape, keep_prob, seed):
         return tf.broadcast_to(tf.constant(next(masks), tf.float32), shape)
