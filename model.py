@@ -635,7 +635,7 @@ class Model(tf.Module):
     def _output(self, h):
         return tf.matmul(h, self.weights["RNN/output_w"]) + self.weights["RNN/output_b"]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def generate(self, z, initial_state, first, steps, temperature, greedy, run_on, seed, given, given_lengths):
         """The sampling loop: draw a point, feed it back.
 

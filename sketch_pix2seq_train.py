@@ -164,6 +164,7 @@ class Trainer:
         self.workers = Workers() if workers is None else workers
         # On a CPU most operations of a recurrent step are too small to share, but two halves of a batch can be
         # computed side by side; on a GPU that would only be twice as many kernels.
+        self.compiled = set()
         self.parts = 1 if tf.config.list_physical_devices("GPU") else CPU_PARTS
         with self.workers.strategy.scope():
             self.model = Model(hps)
@@ -269,8 +270,9 @@ class Trainer:
             cost = costs[0]
         return costs, replica.all_reduce("SUM", tape.gradient(cost, self.variables))
 
-    @tf.function(reduce_retracing=True)
-    def _update(self, parts, learning_rate, kl_weight):
+    @tf.function(reduce_retracing=True, autograph=False)  # converting the code takes longer than compiling it
+    def _update(self, parts, numbers):
+        learning_rate, kl_weight = tf.unstack(numbers)
         strategy, clip = self.workers.strategy, self.hps.grad_clip
         costs, gradients = strategy.run(self._gradients, (parts, kl_weight))
         costs, *sums = (strategy.experimental_local_results(x)[0] for x in (costs, *gradients))
@@ -280,16 +282,19 @@ class Trainer:
             gradient = tf.clip_by_value(gradient, -clip, clip)
             self.optimizer.update_step(gradient, variable, self.optimizer.learning_rate)
 
-        if finite:
+        def apply():
             self.optimizer.learning_rate.assign(learning_rate)
             for variable, gradient in zip(self.variables, gradients, strict=True):
                 # apply_gradients would sum them over the replicas once more
                 strategy.extended.update(variable, step, (gradient,), group=False)
             self.optimizer.iterations.assign_add(1)
             self.skipped_in_a_row.assign(0)
-        else:
+
+        def skip():
             self.skipped_in_a_row.assign_add(1)
             self.skipped_updates.assign_add(1)
+
+        tf.cond(finite, apply, skip)
         self.next_step.assign_add(1)
         return costs
 
@@ -300,11 +305,24 @@ class Trainer:
             first, every = self.workers.replicas[0], len(self.workers.replicas)
             return split_batch(batch, self.parts, self.chance(step, replica), replica - first, every)
 
-        rate = tf.constant(self.learning_rate(step), tf.float32)
-        weight = tf.constant(self.kl_weight(step), tf.float32)
-        return Costs(*self._update(self.workers.each_replica(parts), rate, weight).numpy().tolist())
+        numbers = tf.constant([self.learning_rate(step), self.kl_weight(step)], tf.float32)
+        parts = self.workers.each_replica(parts)
+        if self.workers.strategy.num_replicas_in_sync == 1:
+            self._compile_for_any_size(self._update, parts, numbers)
+        return Costs(*self._update(parts, numbers).numpy().tolist())
 
-    @tf.function(reduce_retracing=True)
+    def _compile_for_any_size(self, function, parts, *others):
+        """Compile once for any number of drawings and points; TensorFlow would do it for the first ones, then again."""
+        if (function, len(parts)) not in self.compiled:
+            specs = [
+                (tf.TensorSpec([None, None, 5]), tf.TensorSpec([None, *images.shape[1:]]))
+                + (tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.int32))
+                for _, images, _, _ in parts
+            ]
+            function.get_concrete_function(tuple(specs), *map(tf.TensorSpec.from_tensor, others))
+            self.compiled.add((function, len(parts)))
+
+    @tf.function(reduce_retracing=True, autograph=False)
     def _evaluate(self, parts):
         return self._costs(self._mean_losses(parts, count_drawings(parts), training=False), self.hps.kl_weight)
 
@@ -317,7 +335,9 @@ class Trainer:
         for i in range(loader.num_batches):
             batch = loader.get_batch(i)
             chance = (self.hps.seed, i * self.workers.count + self.workers.index)
-            total[:3] += self._evaluate(split_batch(batch, self.parts, chance)).numpy() * len(batch.lengths)
+            parts = split_batch(batch, self.parts, chance)
+            self._compile_for_any_size(self._evaluate, parts)
+            total[:3] += self._evaluate(parts).numpy() * len(batch.lengths)
             total[3] += len(batch.lengths)
         total = self.workers.sum(total)
         return Costs(*(total[:3] / total[3]).tolist())

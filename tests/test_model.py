@@ -470,6 +470,22 @@ def test_a_glimpse_needs_a_position_and_a_code():
         make_model(pen_glimpse=3)
 
 
+@pytest.mark.parametrize("drawings", [3, 1])
+def test_parts_of_a_batch_together_are_the_batch(drawings):
+    batch, costs, weights = Batch(*(field[:drawings] for field in make_batch(8))), [], []
+    for parts in (1, 2):
+        trainer, before = make_trainer(kl_weight=0.5)
+        trainer.parts = parts
+        costs.append([*trainer.update(batch, 0), *trainer.update(Batch(batch.strokes[:, :-1], *batch[1:]), 1)])
+        weights.append({name: weight.numpy() for name, weight in trainer.model.weights.items()})
+        assert trainer._update.experimental_get_tracing_count() == 1
+    np.testing.assert_allclose(*costs, rtol=1e-5)
+    for name, weight in weights[0].items():
+        if "ENC_CNN_sigma" not in name:  # gradients of 1e-13, whose sign Adam would magnify
+            np.testing.assert_allclose(weights[1][name], weight, atol=2e-5, err_msg=name)
+    assert np.abs(weights[0]["RNN/output_w"] - before["RNN/output_w"]).max() > 1e-3
+
+
 def test_update_is_adam_on_gradients_clipped_by_value():
     clip, rates = 0.02, {"learning_rate": 0.01, "decay_rate": 0.5, "min_learning_rate": 0.002}
     trainer, _ = make_trainer(skip_padding=False, grad_clip=clip, **rates)
