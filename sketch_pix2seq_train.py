@@ -313,7 +313,7 @@ class Trainer:
 
     def _compile_for_any_size(self, function, parts, *others):
         """Compile once for any number of drawings and points; TensorFlow would do it for the first ones, then again."""
-        if (function, len(parts)) not in self.compiled:
+        if (function, len(parts)) not in self.compiled and not tf.config.functions_run_eagerly():
             specs = [
                 (tf.TensorSpec([None, None, 5]), tf.TensorSpec([None, *images.shape[1:]]))
                 + (tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.int32))

@@ -66,8 +66,20 @@ def test_table_has_a_row_a_quantity_and_a_column_a_cell():
     ]
 
 
-def test_script_on_doodles(tmp_path, capsys):
+def test_script_on_doodles(tmp_path, capsys, monkeypatch):
     from test_scripts import write_data
+
+    run_process, asked = benchmark.run_process, []
+
+    def run_here(command):  # the training script still gets a process of its own
+        if "--measure" not in command:
+            return run_process(command)
+        asked.append(command[-1])
+        monkeypatch.setattr(benchmark.best_matrix_rate, "__defaults__", ((64,), 0.01))
+        assert benchmark.main(command[2:]) == 0
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(benchmark, "run_process", run_here)
 
     data_dir = write_data(tmp_path)
     data_set = "data_set=[cat.npz,house.npz]"
@@ -77,6 +89,7 @@ def test_script_on_doodles(tmp_path, capsys):
     flags = ["--cells", "lstm", "--steps", "2", "--num_drawings", "3", "--sampling_steps", "5"]
     assert benchmark.main(["--data_dir", str(data_dir), "--hparams", f"{data_set},{sizes}", *flags]) == 0
     said = capsys.readouterr().out
+    assert asked == ["lstm"]
     assert re.match(r".+ 1?\d+ cores, .+; TensorFlow 2\..+\. 2 categories, 46 drawings to train on", said)
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", said, re.MULTILINE))
     titles = [title for key, (title, _) in benchmark.ROWS.items() if key != "trained_sampled"]

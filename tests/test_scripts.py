@@ -1,5 +1,6 @@
 """The scripts as a user runs them, in miniature, on doodles: what they write, and what a mistake gets."""
 
+import importlib
 import json
 import os
 import re
@@ -117,7 +118,11 @@ def test_augmented_bitmaps_and_the_pens_glimpse(data_dir, tmp_path):
         train(data_dir, tmp_path / "none", f"{TINY},mirror_prob=0.5")
 
 
-def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd):
+def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd, monkeypatch):
+    def run_here(script, *arguments):  # processes of their own take seconds each to start; test_readme.py has some
+        assert importlib.import_module(Path(script).stem).main(arguments) == 0
+
+    monkeypatch.setattr(sketch_pix2seq_experiment, "run_python", run_here)
     common = f"{TINY},data_set=[cat.npz,house.npz],num_steps=3,dec_model=lstm,enc_rnn_size=6"
     flags = [f"--data_dir={data_dir}", f"--experiment_dir={tmp_path}", "--only", "cnn", "rnn_kl"]
     assert sketch_pix2seq_experiment.main([*flags, f"--hparams={common}"]) == 0
