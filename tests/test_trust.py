@@ -609,9 +609,9 @@ def test_bad_updates_are_skipped_and_counted(run_training, tmp_path, monkeypatch
     assert all(np.isfinite(value).all() for value in end.values())
 
 
-def test_twenty_in_a_row_roll_back_with_half_the_learning_rate(run_training, tmp_path, monkeypatch, capsys):
+def test_twenty_in_a_row_roll_back_with_half_the_learning_rate(run_in_graphs, tmp_path, monkeypatch, capsys):
     spoilt = spoil(monkeypatch, lambda step, roll_backs: roll_backs == 0 and step > 3)
-    assert run_training(tmp_path, save_every=3, num_steps=30) == 0
+    assert run_in_graphs(tmp_path, save_every=3, num_steps=30) == 0
     assert "20 updates in a row were not finite: back to step" in (said := capsys.readouterr().out)
     assert "learning rate times 0.5 (roll-back 1 of 3)" in said
     assert "updates skipped as not finite: 20" in said
@@ -636,17 +636,17 @@ def test_roll_back_restores_the_weights_of_the_snapshot(run, trainer):
     trainer.roll_backs.assign(0)
 
 
-def test_three_roll_backs_end_the_run_and_keep_everything(run_training, tmp_path, monkeypatch, capsys):
+def test_three_roll_backs_end_the_run_and_keep_everything(run_in_graphs, tmp_path, monkeypatch, capsys):
     spoil(monkeypatch, lambda step, _: step > 3)
-    assert run_training(tmp_path, num_steps=1000) == 1
+    assert run_in_graphs(tmp_path, num_steps=1000) == 1
     assert "3 roll-backs: the run ends" in capsys.readouterr().out
     assert [snapshot_step(path) for path in list_snapshots(tmp_path / "snapshot")]
     assert load_snapshot(Model(load_hparams(tmp_path / "snapshot")), tmp_path / "snapshot") == 3
     assert all(np.isfinite(value).all() for value in newest_state(tmp_path).values())
 
 
-def test_a_learning_rate_beyond_all_bounds_ends_the_run(run_training, tmp_path, capsys):
-    assert run_training(tmp_path, learning_rate=1e37, min_learning_rate=1e37, num_steps=1000, save_every=1000) == 1
+def test_a_learning_rate_beyond_all_bounds_ends_the_run(run_in_graphs, tmp_path, capsys):
+    assert run_in_graphs(tmp_path, learning_rate=1e37, min_learning_rate=1e37, num_steps=1000, save_every=1000) == 1
     said = capsys.readouterr().out
     assert "roll-back 3 of 3" in said
     assert "back to step 0, learning rate times 0.125" in said
