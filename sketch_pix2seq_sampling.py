@@ -733,7 +733,8 @@ def main(argv=None) -> int:
     sampling_dir = Path(args.sampling_dir)
     rows = draw_rows(args, mode, job, sampling_dir)
     write_rows(sampling_dir, rows, mode, formats, look, job.info["scale_factor"], f"step {step} of {args.model_dir}")
-    print(f"{len(rows)} rows of drawings in {sampling_dir}; look at {sampling_dir / 'index.html'} or gallery.png")
+    count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+    print(f"{count} of drawings in {sampling_dir}; look at {sampling_dir / 'index.html'} or gallery.png")
     return 0
 
 
