@@ -162,9 +162,9 @@ class Trainer:
     def __init__(self, hps: HParams, workers: Workers | None = None):
         self.hps = hps
         self.workers = Workers() if workers is None else workers
+        self.compiled = set()
         # On a CPU most operations of a recurrent step are too small to share, but two halves of a batch can be
         # computed side by side; on a GPU that would only be twice as many kernels.
-        self.compiled = set()
         self.parts = 1 if tf.config.list_physical_devices("GPU") else CPU_PARTS
         with self.workers.strategy.scope():
             self.model = Model(hps)
