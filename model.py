@@ -49,6 +49,7 @@ class HParams:
     dec_rnn_size: int = 512  # units of the decoder
     dec_model: str = "hyper"  # lstm, layer_norm or hyper
     pen_position: bool = False  # the decoder also sees where on the page its pen is (not the paper's)
+    pen_noise: float = 0.0  # how far off its path the pen is put in training, with pen_position (not the paper's)
     pen_glimpse: int = 0  # numbers that z tells the decoder of its pen's place, with pen_position (not the paper's)
     z_size: int = 128  # numbers in the latent code
     batch_size: int = 100  # drawings a step, on each worker or GPU; 50 to 200 work
@@ -94,10 +95,12 @@ class HParams:
         for name in ("learning_rate", "grad_clip", "save_minutes"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(0 <= self.random_scale_factor < 1, "random_scale_factor", self.random_scale_factor, "0 to below 1")
-        for name in ("random_rotation", "kl_weight", "kl_tolerance", "pen_glimpse"):
+        for name in ("random_rotation", "kl_weight", "kl_tolerance", "pen_glimpse", "pen_noise"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if self.pen_glimpse and not (self.pen_position and self.conditional):
             raise ValueError("pen_glimpse needs pen_position=True and conditional=True: z tells it of the pen's place")
+        if self.pen_noise and not self.pen_position:
+            raise ValueError("pen_noise needs pen_position=True: a decoder must see where its pen is to find back")
         if (self.random_rotation or self.mirror_prob) and not self.augment_bitmaps:
             raise ValueError("random_rotation and mirror_prob turn the strokes alone; set augment_bitmaps=True, too")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
@@ -331,6 +334,19 @@ def reconstruction_loss(params: MixtureParams, target: tf.Tensor, mask_padding: 
     stroke_loss, pen_loss = point_losses(params, target)
     real = 1.0 - tf.reshape(target, [-1, 5])[:, 4]
     return tf.reduce_mean(stroke_loss * real + pen_loss * (real if mask_padding else 1.0))
+
+
+def put_pen_off(strokes: tf.Tensor, stddev: float, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Drawings ``[N, T + 1, 5]`` -> the rows that a decoder is fed and its targets, both ``[N, T, 5]``.
+
+    Each point fed lies off its place by noise of ``stddev`` units, and its target leads from there to the next point's
+    own place: a decoder that was fed a person's points alone does not know how to find back from where its own
+    drawing has taken it. The start token stays.
+    """
+    shift = tf.random.stateless_normal(tf.shape(strokes[:, 1:-1, :2]), seed, stddev=stddev)
+    shift = tf.pad(shift, [[0, 0], [1, 0], [0, 3]])  # [N, T, 5]
+    moved = shift - tf.pad(shift[:, :-1], [[0, 0], [1, 0], [0, 0]])
+    return strokes[:, :-1] + moved, strokes[:, 1:] - shift
 
 
 def kl_cost(mean: tf.Tensor, presig: tf.Tensor) -> tf.Tensor:
@@ -575,21 +591,20 @@ class Model(tf.Module):
         output = tf.transpose(tf.reshape(output, [steps, rows, self.output_size]), [1, 0, 2])  # [N, T, 3 + 6M]
         return mixture_params(tf.reshape(output, [-1, self.output_size])), final_state
 
-    def decode_packed(self, strokes, z, lengths, training: bool = False, seed=None):
-        """``decode`` without the padding: drawings ``[N, T + 1, 5]`` of ``lengths`` ``[N]`` < T points.
+    def decode_packed(self, strokes, z, targets, lengths, training: bool = False, seed=None):
+        """``decode`` without the padding: rows and their targets ``[N, T, 5]`` of drawings of ``lengths`` ``[N]`` < T.
 
         No step is computed after that which should end a drawing. Returns (MixtureParams of ``[P, .]``, their
         targets ``[P, 5]``), P = sum(lengths + 1), in an order of their own.
         """
         order = tf.argsort(lengths, direction="DESCENDING")  # so that at each step the first rows go on
-        strokes = tf.gather(strokes, order)
+        strokes, targets = tf.gather(strokes, order), tf.gather(targets, order)
         z = tf.gather(z, order) if self.hps.conditional else None
-        goes_on = tf.range(tf.shape(strokes)[1] - 1)[:, None] <= tf.gather(lengths, order)[None]  # [T, N]
+        goes_on = tf.range(tf.shape(strokes)[1])[:, None] <= tf.gather(lengths, order)[None]  # [T, N]
         counts = tf.reduce_sum(tf.cast(goes_on, tf.int32), axis=1)  # [T]
         initial_state = self.initial_state(z, tf.shape(strokes)[0])
-        output, _ = self._unroll(strokes[:, :-1], z, initial_state, training, seed, counts)  # [P, 3 + 6M]
-        target = tf.boolean_mask(tf.transpose(strokes[:, 1:], [1, 0, 2]), goes_on)  # [P, 5]
-        return mixture_params(output), target
+        output, _ = self._unroll(strokes, z, initial_state, training, seed, counts)  # [P, 3 + 6M]
+        return mixture_params(output), tf.boolean_mask(tf.transpose(targets, [1, 0, 2]), goes_on)
 
     def _unroll(self, strokes, z, initial_state, training, seed, counts):
         """Rows ``[N, T, 5]`` through the cell and the dense layer -> ``[P, 3 + 6M]`` in the order of ``unroll``."""

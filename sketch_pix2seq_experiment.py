@@ -52,6 +52,7 @@ CHANGES = {  # of the recipe, each on top of those above it
     "position": Run("+ the decoder sees its pen's position", "pen_position=True"),
     "glimpse": Run("+ and what z tells of that place", "pen_glimpse=32"),
     "augment": Run("+ bitmaps of augmented strokes", "augment_bitmaps=True,random_rotation=8,mirror_prob=0.5"),
+    "noise": Run("+ the pen put off its path in training", "pen_noise=0.1"),
 }
 for name, (label, _) in CHANGES.items():
     above = list(CHANGES)[: list(CHANGES).index(name) + 1]

@@ -44,6 +44,7 @@ from model import (
     load_hparams,
     load_snapshot,
     load_weights,
+    put_pen_off,
     reconstruction_loss,
     save_config,
     snapshot_step,
@@ -236,11 +237,13 @@ class Trainer:
                 mean, presig = self.model.encode(images)
             z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])
             kl = kl_cost(mean, presig) if self.hps.kl_weight > 0 else kl
+        rows, target = strokes[:, :-1], strokes[:, 1:]
+        if training and self.hps.pen_noise > 0:
+            rows, target = put_pen_off(strokes, self.hps.pen_noise, tf.random.fold_in(seed, 0))
         if self.hps.skip_padding:
-            params, target = self.model.decode_packed(strokes, z, lengths, training, seeds[1])
+            params, target = self.model.decode_packed(rows, z, target, lengths, training, seeds[1])
         else:
-            params, _ = self.model.decode(strokes[:, :-1], z, training=training, seed=seeds[1])
-            target = strokes[:, 1:]
+            params, _ = self.model.decode(rows, z, training=training, seed=seeds[1])
         loss = reconstruction_loss(params, target, mask_padding=False)  # mean over the steps computed
         steps, drawings = (tf.cast(tf.size(x), tf.float32) for x in (params.corr[:, 0], lengths))
         return loss * steps / (drawings * self.hps.max_seq_len), kl

@@ -161,6 +161,10 @@ def test_greedy_sampling_equals_numpy(cell, conditional):
     assert_same_mixture(params, reference.decode(cell, weights, fed, z)[0])
 
 
+def with_positions(strokes):
+    return np.concatenate([strokes, np.cumsum(strokes[:, :, :2], axis=1)], axis=2)
+
+
 @pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "unconditional"])
 def test_decoder_that_sees_its_pens_position(conditional):
     # Ours, not the paper's: the sum of all offsets up to each row's own stands between the stroke and z.
@@ -168,9 +172,6 @@ def test_decoder_that_sees_its_pens_position(conditional):
     rng = np.random.default_rng(12)
     strokes = make_strokes(rng, 2, 5)
     z = rng.normal(size=(2, 4)).astype(np.float32) if conditional else None
-
-    def with_positions(strokes):
-        return np.concatenate([strokes, np.cumsum(strokes[:, :, :2], axis=1)], axis=2)
 
     wanted, _ = reference.decode("lstm", weights, with_positions(strokes), z)
     assert_same_mixture(model.decode(strokes, z)[0], wanted)
@@ -315,7 +316,7 @@ def test_decoding_without_the_padding_equals_numpy(monkeypatch, cell, conditiona
     rows = len(lengths)
     strokes = make_strokes(rng, rows, steps)  # whatever stands in the padding; each target tells whose it is
     z = rng.normal(size=(rows, 4)).astype(np.float32) if conditional else None
-    params, target = model.decode_packed(strokes, z, tf.constant(lengths), training)
+    params, target = model.decode_packed(strokes[:, :-1], z, strokes[:, 1:], tf.constant(lengths), training)
     used = {"input_mask": input_mask, "recurrent_mask": recurrent_mask, "output_mask": output_mask} if training else {}
     wanted, _ = reference.decode(cell, weights, strokes[:, :-1], z, **used)
     kept = np.arange(steps) <= np.array(lengths)[:, None]  # the points, and the step that should end the drawing
@@ -439,6 +440,45 @@ def test_cost_without_padding_is_the_sum_of_the_rows_up_to_each_end(steps):
     assert relative_error(cost_of(trainer, batch, True), wanted) < 1e-5
 
 
+@pytest.mark.parametrize("points", [1, 40])
+def test_a_pen_put_off_its_path_is_led_back(points):
+    strokes = np.concatenate(  # all of a batch of many, so that the noise can be told
+        [np.tile([[[0, 0, 1, 0, 0]]], [500, 1, 1]), make_strokes(np.random.default_rng(3), 500, points)], axis=1
+    ).astype(np.float32)
+    rows, target = (x.numpy() for x in model_module.put_pen_off(tf.constant(strokes), 0.2, random_seed(5)))
+    np.testing.assert_array_equal(rows[:, 0], strokes[:, 0])
+    np.testing.assert_array_equal(rows[:, :, 2:], strokes[:, :-1, 2:])
+    np.testing.assert_array_equal(target[:, :, 2:], strokes[:, 1:, 2:])
+    places, fed = (np.cumsum(x[:, :, :2], axis=1) for x in (strokes, rows))
+    np.testing.assert_allclose(fed + target[:, :, :2], places[:, 1:], atol=1e-4)
+    off = (fed - places[:, :-1])[:, 1:]  # noise of its own at each point
+    if points > 1:
+        assert off.std() == pytest.approx(0.2, rel=0.05) and abs(off.mean()) < 0.01
+        assert abs(np.mean(off[:, 1:] * off[:, :-1])) < 0.02 * 0.2**2 and len(np.unique(off)) > 0.9 * off.size
+
+
+@pytest.mark.parametrize("skip_padding", [True, False])
+def test_only_training_puts_the_pen_off_its_path(skip_padding):
+    changes = {"pen_position": True, "presig_bias": -60.0, "use_recurrent_dropout": False, "max_seq_len": 8}
+    batch, seed, costs = make_batch(8), random_seed(1), {}
+    for noise in (0.0, 0.5):
+        hps = get_default_hparams().replace(
+            dec_model="lstm", dec_rnn_size=7, z_size=4, num_mixture=3, img_H=9, img_W=13, pen_noise=noise, **changes
+        )
+        trainer = Trainer(hps.replace(skip_padding=skip_padding))
+        costs[noise] = [float(cost_of(trainer, batch, training)) for training in (True, False)]
+    assert costs[0.0][0] == pytest.approx(costs[0.0][1], rel=1e-5) == costs[0.5][1]
+    weights = {name: weight.numpy().astype(np.float64) for name, weight in trainer.model.weights.items()}
+    rows, target = model_module.put_pen_off(tf.constant(batch.strokes), 0.5, tf.random.fold_in(seed, 0))
+    z, _ = reference.encode(weights, batch.images)
+    params, _ = reference.decode("lstm", weights, with_positions(rows.numpy()), z)
+    kept = np.arange(8) <= np.array(LENGTHS)[:, None] if skip_padding else np.ones([4, 8], bool)
+    params = reference.Mixture(*(field[kept.ravel()] for field in params))
+    wanted = reference.loss(params, target.numpy()[kept], mask_padding=False) * kept.sum() / (4 * 8)
+    assert costs[0.5][0] == pytest.approx(wanted, rel=1e-4)
+    assert abs(costs[0.5][0] - costs[0.0][0]) > 0.01
+
+
 def test_glimpse_of_a_page_point_by_point():
     model, weights = make_model(pen_position=True, pen_glimpse=3)
     strokes, z = make_strokes(np.random.default_rng(4), 2, 5), np.random.default_rng(5).normal(size=(2, 4))
@@ -465,9 +505,11 @@ def test_sampling_sees_the_page_as_training_does(changes):
         np.testing.assert_allclose(getattr(drawn, name), getattr(taught, name), rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_glimpse_needs_a_position_and_a_code():
+def test_what_a_glimpse_and_a_pen_put_off_need():
     with pytest.raises(ValueError, match="pen_glimpse needs pen_position"):
         make_model(pen_glimpse=3)
+    with pytest.raises(ValueError, match="pen_noise needs pen_position"):
+        make_model(pen_noise=0.1)
 
 
 @pytest.mark.parametrize("drawings", [3, 1])
