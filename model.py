@@ -236,17 +236,18 @@ def get_demo_hparams() -> HParams:
 def get_sharp_hparams() -> HParams:
     """Draws what it sees far better than the paper's model: weights in assets/pretrained, scores in the README."""
     return get_default_hparams().replace(
-        num_steps=6000,
-        save_every=500,
+        num_steps=28_000,
+        save_every=1000,
         enc_model="deep_cnn",
         enc_filters=[16, 32, 64, 128],
         presig_bias=-6.0,
         pen_position=True,
+        pen_noise=0.1,
         pen_glimpse=32,
         dec_model="lstm",
         dec_rnn_size=384,
         learning_rate=0.002,
-        decay_rate=0.9994,
+        decay_rate=0.99986,
         min_learning_rate=0.00003,
         use_recurrent_dropout=False,
         augment_bitmaps=True,
