@@ -7,9 +7,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 DEMO := outputs/demo
 
 demo: $(VENV)/.runtime
-	rm -rf $(DEMO)/log $(DEMO)/snapshot
 	$(PYTHON) render_svg2bitmap.py --data_base_dir=datasets
-	$(PYTHON) sketch_pix2seq_train.py --preset demo --log_root $(DEMO)/log --snapshot_root $(DEMO)/snapshot
+	$(PYTHON) sketch_pix2seq_train.py --preset demo --overwrite --log_root $(DEMO)/log --snapshot_root $(DEMO)/snapshot
 	$(PYTHON) sketch_pix2seq_sampling.py --model_dir $(DEMO)/snapshot
 	$(PYTHON) sketch_pix2seq_evaluate.py --model_dir $(DEMO)/snapshot --evaluation_dir $(DEMO)/evaluation \
 	  --scores rec --temperatures 0.1

@@ -25,8 +25,8 @@ CHOICES = {"dec_model": tuple(CELLS), "enc_model": ("cnn", "deep_cnn", *CELLS)}
 AT_LEAST_ONE = ["num_steps", "save_every", "img_H", "img_W", "max_seq_len", "dec_rnn_size", "z_size", "batch_size"]
 AT_LEAST_ONE += ["num_mixture", "keep_snapshots", "enc_rnn_size"]
 # A stranger's config may ask for any memory.
-SIZES = ["img_H", "img_W", "enc_rnn_size", "dec_rnn_size", "pen_glimpse", "z_size", "num_mixture"]
-PROBABILITIES = ["augment_stroke_prob", "mirror_prob", "kl_weight_start", "kl_decay_rate"]
+SIZES = ["img_H", "img_W", "enc_rnn_size", "dec_rnn_size", "pen_glimpse", "z_size", "num_mixture", "max_seq_len"]
+PROBABILITIES = ["augment_stroke_prob", "mirror_prob", "decay_rate", "kl_weight_start", "kl_decay_rate"]
 KEEP_PROBABILITIES = ["recurrent_dropout_prob", "input_dropout_prob", "output_dropout_prob"]
 
 
@@ -95,7 +95,7 @@ class HParams:
         for name in ("learning_rate", "grad_clip", "save_minutes"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(0 <= self.random_scale_factor < 1, "random_scale_factor", self.random_scale_factor, "0 to below 1")
-        for name in ("random_rotation", "kl_weight", "kl_tolerance", "pen_glimpse", "pen_noise"):
+        for name in ("min_learning_rate", "random_rotation", "kl_weight", "kl_tolerance", "pen_glimpse", "pen_noise"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if self.pen_glimpse and not (self.pen_position and self.conditional):
             raise ValueError("pen_glimpse needs pen_position=True and conditional=True: z tells it of the pen's place")
@@ -106,7 +106,9 @@ class HParams:
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(self.data_set and all(self.data_set), "data_set", self.data_set, "one name or more")
         _require(self.enc_filters and min(self.enc_filters) >= 1, "enc_filters", self.enc_filters, "positive numbers")
-        same = [name for name, count in collections.Counter(self.data_set).items() if count > 1]
+        categories = [name.removesuffix(".npz").replace(" ", "_") for name in self.data_set]
+        counts = collections.Counter(categories)
+        same = [name for name, category in zip(self.data_set, categories, strict=True) if counts[category] > 1]
         _require(not same, "data_set", same, "each category once")
 
     def parse(self, text: str) -> "HParams":
@@ -824,8 +826,15 @@ def load_hparams(model_dir: str | Path) -> HParams:
 
 
 def load_data_info(model_dir: str | Path) -> dict | None:
-    """What a snapshot knows of its data (scale factors, line width); None for the original's."""
-    return json.loads(load_config(model_dir)).get("data_info")
+    """What a snapshot knows of its data (scale factors, line width); None for the original's. Raises ValueError."""
+    info = json.loads(load_config(model_dir)).get("data_info")
+    if info is None:
+        return None
+    for name in ("scale_factor", "line_width"):
+        number = info.get(name) if isinstance(info, dict) else None
+        if type(number) not in (int, float) or not 0 < number < math.inf:
+            raise ValueError(f"{Path(model_dir) / CONFIG_NAME}: {name} of data_info is {number!r:.50}; wanted a number")
+    return info
 
 
 def save_config(model_dir: str | Path, hps: HParams, data_info: dict) -> None:

@@ -58,7 +58,7 @@ def load_image(path: str | Path, height: int, width: int, line_width: float | No
     """
     check_size(height, width)
     line_width = DEFAULT_LINE_WIDTH * min(height, width) if line_width is None else line_width
-    if not 0 < line_width < min(height, width) / 10:
+    if not min(height, width) / 1000 < line_width < min(height, width) / 10:  # thin lines are drawn on a huge page
         raise ValueError(f"lines of {line_width} pixels do not suit a bitmap of {height} x {width}")
     image = open_image(Path(path))
     try:

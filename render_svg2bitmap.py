@@ -38,6 +38,7 @@ from utils import (
     SPLITS,
     PackedStrokes,
     add_switch,
+    available_cores,
     bitmap_path,
     category_name,
     get_bounds,
@@ -384,7 +385,7 @@ def contact_sheet(
         top = head + gap + i // columns * (height + gap)
         page.paste(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST), (left, top))
     if path is not None:
-        write_file(path, _png(page))
+        write_file(path, png_bytes(page))
     return page
 
 
@@ -403,7 +404,7 @@ def write_contact_sheet(path: Path) -> None:
         contact_sheet(list(chosen), sheet, columns, f"{category}   {size}")
 
 
-def _png(image) -> bytes:
+def png_bytes(image) -> bytes:
     """A Pillow image, as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -566,7 +567,7 @@ def save_png_tree(data_dir: str | Path, name: str, path: Path, digest: str, rend
             places[base / split / f"{bitmap.shape[0]}x{bitmap.shape[1]}" / f"{i}.png"] = bitmap
     size = path.stem.rpartition("_")[2]
     key = f"{digest} {render_mode}"
-    save_tree(base / f"made_from_{size}", key, places, lambda bitmap: _png(Image.fromarray(bitmap)))
+    save_tree(base / f"made_from_{size}", key, places, lambda bitmap: png_bytes(Image.fromarray(bitmap)))
 
 
 def _count_drawings(path: Path) -> int:
@@ -581,11 +582,6 @@ def _count_drawings(path: Path) -> int:
             return count
     except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile):
         return 0
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -625,7 +621,7 @@ def render_data_sets(
     from tqdm import tqdm
 
     mode = MODES[render_mode]
-    workers = _cores() if workers is None else workers
+    workers = available_cores() if workers is None else workers
     check_size(height, width)
     if workers < 1:
         raise ValueError(f"--workers must be 1 or more, not {workers}")

@@ -12,7 +12,6 @@ of its own; it trains by ``sketch_pix2seq_train.py`` itself, whose first steps a
 import argparse
 import csv
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -36,7 +35,7 @@ from model import (
 )
 from render_svg2bitmap import rasterize_all
 from rnn import CELLS
-from utils import DataLoader, load_dataset, run_script
+from utils import DataLoader, available_cores, load_dataset, run_script
 
 SCRIPTS = Path(__file__).resolve().parent
 LOG_EVERY = 20  # steps that the training script times together; the first so many compile, and are not counted
@@ -241,8 +240,8 @@ def describe_machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     gpus = len(tf.config.list_physical_devices("GPU"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores, {gpus or 'no'} GPU; TensorFlow {tf.__version__}, Python {platform.python_version()}"
+    machine = f"{name}, {available_cores()} cores, {gpus or 'no'} GPU"
+    return f"{machine}; TensorFlow {tf.__version__}, Python {platform.python_version()}"
 
 
 def describe_data(train: DataLoader, hps: HParams) -> str:

@@ -170,6 +170,8 @@ def report_text(report: dict) -> str:
     lines += [
         f"{report['drawings']} {report['split']} drawings of {', '.join(report['categories'])}; {report['code']}."
     ]
+    if report["skipped"]:
+        lines += ["", f"Of all splits, {report['skipped']} drawings are longer than this model draws: left out."]
     if "loss" in report:
         lines += ["", f"Loss {report['loss']:.4f} (padding masked), {report['loss_per_point']:.4f} a real point."]
     if "rec" in report:
@@ -246,7 +248,7 @@ def evaluate(args) -> dict:
     names = [category_name(data_set) for data_set in hps.data_set]
     report = {"model_dir": str(args.model_dir), "step": step, "split": args.split, "drawings": len(test)}
     report |= {"categories": names, "code": "code with noise" if args.noise else "code without noise"}
-    report["encoded"] = "strokes" if model.reads_strokes else "bitmaps"
+    report |= {"encoded": "strokes" if model.reads_strokes else "bitmaps", "skipped": loaders[0].skipped}
     directory.mkdir(parents=True, exist_ok=True)
     if "loss" in args.scores:
         report |= score_loss(model, test, args.noise, args.seed)
@@ -256,15 +258,28 @@ def evaluate(args) -> dict:
             model, (*loaders[:2], test), hps, args.temperatures, args.scores, args.noise, args.seed, cache_dir
         )
         report |= found
-        if "reconstructions" in args.scores:
-            chosen = np.random.default_rng(args.seed).permutation(len(test))[:200]
-            write_reconstructions(directory / "reconstructions.png", test.images[chosen], bitmaps[chosen])
-    if "latent" in args.scores:
-        codes = encode_from(model, test, np.arange(len(test)), False, args.seed)
-        plot_latent(directory / "latent.png", codes, test.labels, names, args.seed)
     (directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (directory / "report.md").write_text(report_text(report))
+    if "reconstructions" in args.scores:
+        chosen = np.random.default_rng(args.seed).permutation(len(test))[:200]
+        write_reconstructions(directory / "reconstructions.png", test.images[chosen], bitmaps[chosen])
+    if "latent" in args.scores and len(test) < 4:
+        print(f"no latent.png: t-SNE of {len(test)} drawings shows nothing")
+    elif "latent" in args.scores:
+        codes = encode_from(model, test, np.arange(len(test)), False, args.seed)
+        plot_latent(directory / "latent.png", codes, test.labels, names, args.seed)
     return report
+
+
+def positive_number(text: str) -> float:
+    """A number above 0. Raises argparse's own error."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: wanted a number above 0")
+    return number
 
 
 def parse_args(argv) -> argparse.Namespace:
@@ -276,7 +291,9 @@ def parse_args(argv) -> argparse.Namespace:
     parser.add_argument("--evaluation_dir", default="outputs/evaluation", help="where the report goes")
     parser.add_argument("--hparams", default="", help='data to score on, if not the snapshot\'s: "data_set=[a,b]"')
     parser.add_argument("--split", default="test", choices=SPLITS, help="which drawings")
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.01, 0.24], help="to draw at")
+    parser.add_argument(
+        "--temperatures", type=positive_number, nargs="+", default=[0.01, 0.24], help="to draw at, above 0"
+    )
     parser.add_argument("--scores", nargs="+", default=SCORES, choices=SCORES, help="which to compute")
     parser.add_argument("--seed", type=int, default=0, help="of the drawings and the intervals")
     add_switch(parser, "noise", "encode with noise, as the original does; without, the mean is the code")

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from model import list_snapshots, load_hparams, snapshot_step
+from model import HParams, get_default_hparams, list_snapshots, load_hparams, snapshot_step
 from sketch_pix2seq_evaluate import RET_AT, RET_TITLES, percent
 from utils import SPLITS, category_name, run_script
 
@@ -92,10 +92,22 @@ def train_model(directory: Path, data_dir: str, hparams: str) -> None:
     arguments = ["--data_dir", data_dir, "--log_root", str(directory / "log")]
     arguments += ["--snapshot_root", str(directory / "snapshot"), "--hparams", hparams]
     begun = (directory / "snapshot" / "latest" / "checkpoint").is_file()
+    if begun:
+        check_same(directory, get_default_hparams().parse(hparams), load_hparams(directory / "snapshot"))
     run_python("sketch_pix2seq_train.py", *arguments, *["--resume_training" if begun else "--overwrite"])
     steps = max((int(row["step"]) + 1 for row in read_losses(directory)), default=0)
     if steps < load_hparams(directory / "snapshot").num_steps:
         raise ValueError(f"the training in {directory} was stopped before its end; the same command goes on with it")
+
+
+def check_same(directory: Path, asked: HParams, found: HParams) -> None:
+    """Raises ValueError if the run in ``directory`` is another one than that asked for; it may have been shorter."""
+    asked, found = asked.values(), found.values()
+    free = ("num_steps", "max_seq_len")  # the latter is replaced by the data's longest
+    other = [f"{name}={found[name]}, not {asked[name]}" for name in asked if asked[name] != found[name]]
+    other = [text for text in other if not text.startswith(free)]
+    if other:
+        raise ValueError(f"{directory} holds a run with {'; '.join(other)}; give another --experiment_dir")
 
 
 def score_model(directory: Path, data_dir: str, split: str) -> dict:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from render_svg2bitmap import write_file
+from read_image import import_cairo
+from render_svg2bitmap import png_bytes, write_file
 from utils import SPLITS, strokes_to_lines
 
 FORMATS = ("svg", "png", "gif", "json", "npz")
@@ -139,8 +140,7 @@ def animated_svg(strokes: np.ndarray, look: Look, given: int = 0, inline: bool =
 
 def paint(strokes: np.ndarray, look: Look, given: int = 0, points: int | None = None) -> Image.Image:
     """The picture of a drawing, or of its first ``points`` points in the places that they have in the whole."""
-    import cairocffi
-
+    cairocffi = import_cairo()
     surface = cairocffi.ImageSurface(cairocffi.FORMAT_RGB24, look.size, look.size)
     context = cairocffi.Context(surface)
     context.set_source_rgb(1, 1, 1)
@@ -189,13 +189,6 @@ def _to_palette(pictures: list[np.ndarray]) -> list[Image.Image]:
         frames.append(Image.fromarray(indices))
         frames[-1].putpalette(colors.tobytes())
     return frames
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """A Pillow image, as PNG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 ENCODERS = {

@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from model import Model, find_snapshot, load_data_info, load_hparams, load_snapshot, point_losses, sample_batch
+from read_image import DEFAULT_LINE_WIDTH
 from render_svg2bitmap import contact_sheet, draw_strokes, load_image, rasterize, rasterize_all
 from sketch_pix2seq_pictures import FORMATS, MARGIN, Cell, Look, Row, make_look, write_page, write_pictures, write_sheet
 from utils import (
@@ -138,6 +139,8 @@ def choose_drawings(
     Those at random have more than ``longer_than`` points.
     """
     if index:
+        if category is not None:
+            raise ValueError("--index and --category do not go together; take one of them")
         wrong = [i for i in index if not 0 <= i < len(loader)]
         if wrong:
             raise ValueError(f"--index {wrong[0]}: there are drawings 0 to {len(loader) - 1}")
@@ -150,7 +153,9 @@ def choose_drawings(
         places = places[loader.labels == names.index(category_name(category))]
     places = places[loader.packed.lengths[places] > longer_than]
     if not len(places):
-        raise ValueError(f"--points {longer_than}: no drawing has more points")
+        if longer_than:
+            raise ValueError(f"--points {longer_than}: no drawing has more points")
+        raise ValueError(f"--category {category}: no drawing in this split; take another --split")
     rng = np.random.default_rng(seed)
     return rng.choice(places, min(num, len(places)), replace=False)
 
@@ -280,6 +285,8 @@ class Job(NamedTuple):
                 return load_image(path, hps.img_H, hps.img_W, self.info["line_width"])
             except ValueError as error:
                 return error
+            except OSError as error:  # of a directory, somebody else's file
+                return ValueError(f"{path}: {error.strerror or error}")
 
         # Threads share the warning filters, which load_image sets and puts back: bombs have to stay errors meanwhile.
         with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -292,7 +299,9 @@ def find_images(paths: list[str]) -> list[Path]:
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += [file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_ENDINGS]
+            files += [
+                file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()
+            ]
         elif path.is_file():
             files.append(path)
         else:
@@ -507,6 +516,8 @@ def codes_for(args, job: Job, begun: list[Begun]) -> np.ndarray:
     """
     each = len(job.variations())
     if not job.model.hps.conditional:
+        if args.like:
+            raise ValueError(f"--like: the model in {args.model_dir} is unconditional, it sees no images")
         return np.zeros([len(begun), each, 0], np.float32)
     if args.like:
         codes = job.encode(job.load_images(args.like)[1])
@@ -619,18 +630,23 @@ def parse_args(argv) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_args(args) -> str | None:
-    """The mode asked for, None for test drawings. Raises ValueError for flags that do not go together."""
-    asked = [mode for mode in MODES if getattr(args, mode) not in (None, False)]
-    if len(asked) > 1:
-        raise ValueError(f"--{asked[0]} and --{asked[1]} do not go together; take one of them")
-    mode = asked[0] if asked else None
+def check_flags_of_mode(args, mode: str | None) -> None:
+    """Raises ValueError for a flag that has no meaning in this mode."""
     for flag, modes in MODES_OF.items():
         if getattr(args, flag) not in (None, False) and mode not in modes:
             wanted = " or ".join("test drawings" if name is None else f"--{name}" for name in modes)
             raise ValueError(
                 f"--{flag} does not go with {f'--{mode}' if mode else 'test drawings'}, only with {wanted}"
             )
+
+
+def check_args(args) -> str | None:
+    """The mode asked for, None for test drawings. Raises ValueError for flags that do not go together."""
+    asked = [mode for mode in MODES if getattr(args, mode) not in (None, False)]
+    if len(asked) > 1:
+        raise ValueError(f"--{asked[0]} and --{asked[1]} do not go together; take one of them")
+    mode = asked[0] if asked else None
+    check_flags_of_mode(args, mode)
     for flag, least in (("num_drawings", 1), ("num", 1), ("steps", 2), ("points", 1)):
         value = getattr(args, flag)
         if value is not None and value < least:
@@ -711,10 +727,11 @@ def make_job(args, mode: str | None) -> tuple[Job, int]:
         encoder = f"the model in {args.model_dir} reads strokes (enc_model {model.hps.enc_model}), no images"
         raise ValueError(f"--{mode}: {encoder}; without the flag it draws test drawings")
     info = load_data_info(args.model_dir)
+    usual = DEFAULT_LINE_WIDTH * min(model.hps.img_H, model.hps.img_W)
     if info is None and (mode is not None or args.format):
-        print("this snapshot knows nothing of its data: bitmap lines of 1 pixel and scale factor 1 are assumed")
+        print(f"this snapshot knows nothing of its data: lines of {usual:.2g} pixels and scale factor 1 are assumed")
     temperatures = args.temperature or [0.3 if mode == "complete" else 0.1]
-    info = {"line_width": 1.0, "scale_factor": 1.0} if info is None else info
+    info = {"line_width": usual, "scale_factor": 1.0} if info is None else info
     return Job(model, info, temperatures, args.num or 3, args.greedy, args.noise, args.seed), step
 
 
@@ -730,6 +747,7 @@ def main(argv=None) -> int:
     print(f"weights of step {step} from {args.model_dir}")
     if mode is None and not job.model.hps.conditional:
         mode = "unconditional"
+        check_flags_of_mode(args, mode)
     sampling_dir = Path(args.sampling_dir)
     rows = draw_rows(args, mode, job, sampling_dir)
     write_rows(sampling_dir, rows, mode, formats, look, job.info["scale_factor"], f"step {step} of {args.model_dir}")

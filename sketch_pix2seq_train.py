@@ -50,7 +50,7 @@ from model import (
     snapshot_step,
 )
 from render_svg2bitmap import rasterize_all
-from utils import DataLoader, add_switch, line_width_pixels, load_dataset, run_script
+from utils import DataLoader, add_switch, available_cores, line_width_pixels, load_dataset, run_script
 
 LOG_EVERY = 20  # steps, as in the original
 ROLL_BACK_AFTER = 20  # updates in a row that were not finite
@@ -509,10 +509,12 @@ def _copy_original(root: Path) -> None:
     """Keep what the original program wrote: this run's snapshots will push it out of ``root``."""
     copy = root / "original"
     if not copy.exists():
-        copy.mkdir()
+        part = root / "original.part"  # of which a killed run may have left some
+        part.mkdir(exist_ok=True)
         for path in root.iterdir():
             if path.is_file() and path.name != ".lock":
-                shutil.copy2(path, copy)
+                shutil.copy2(path, part)
+        part.rename(copy)
 
 
 def _move_aside(root: Path) -> None:
@@ -542,7 +544,10 @@ class RunLog:
         self.root = Path(log_root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.csv_path = self.root / "metrics.csv"
-        self.rows = [row for row in self._read() if int(row[0]) < first_step]
+        found = self._read()
+        self.rows = [row for row in found if int(row[0]) < first_step]
+        if len(self.rows) < len(found):  # of steps that are taken again, or of another run
+            shutil.copy2(self.csv_path, self.csv_path.with_name(f"metrics.csv.before-step-{first_step}"))
         self.writer = tf.summary.create_file_writer(str(self.root))
         part = self.csv_path.with_name("metrics.csv.part")
         with open(part, "w", newline="") as file:
@@ -757,7 +762,8 @@ def finish(trainer, loaders, log, snapshots, first: int, stopped: bool) -> None:
         log.plot()
         log.say(f"saved {path}; updates skipped as not finite: {int(trainer.skipped_updates)}")
     if stopped:
-        log.say(f"stopped before step {step}; go on with the same command and --resume_training")
+        roots = f"--snapshot_root {snapshots.root} --log_root {log.root}"
+        log.say(f"stopped before step {step}; go on with --resume_training {roots}, and --data_dir as before")
     log.say(f"draw with: python sketch_pix2seq_sampling.py --model_dir {snapshots.root}")
 
 
@@ -833,6 +839,8 @@ def choose_hparams(args) -> HParams:
             )
         ours = PRESETS[args.preset]().values()
         theirs = {name: load_hparams(args.init_from).values()[name] for name in SHAPING}
+        if not theirs["pen_position"]:
+            ours["pen_noise"] = 0.0
         return HParams(**{**ours, **theirs}).parse(args.hparams)
     return PRESETS[args.preset]().parse(args.hparams)
 
@@ -891,9 +899,8 @@ def share_cores() -> None:
     """
     if tf.config.list_physical_devices("GPU") or os.environ.get("TF_NUM_INTRAOP_THREADS"):
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // CPU_PARTS))
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, available_cores() // CPU_PARTS))
 
 
 def main(argv=None) -> int:

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import math
+import os
 import pickle
 import re
 import sys
@@ -401,11 +402,10 @@ class PackedStrokes(NamedTuple):
     def pack(cls, drawings: list[np.ndarray]) -> "PackedStrokes":
         """Lay drawings end to end, their offsets clamped to +-1000."""
         lengths = np.array([len(drawing) for drawing in drawings], np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         points = np.concatenate(drawings) if drawings else np.zeros((0, 3))
         limits = [OFFSET_LIMIT, OFFSET_LIMIT, 1]  # before float32, which far offsets would overflow
         points = np.clip(points, np.negative(limits), limits).astype(np.float32)
-        return cls(points, starts, lengths)
+        return cls.of(points, lengths)
 
     @classmethod
     def of(cls, points: np.ndarray, lengths: np.ndarray) -> "PackedStrokes":
@@ -491,12 +491,14 @@ def bitmap_path(data_dir: str | Path, data_set: str, height: int, width: int) ->
 
 
 def load_bitmaps(path: str | Path, digest: str) -> dict[str, np.ndarray]:
-    """Read a category's bitmaps, uint8 ``[n, H, W]`` a split, in the order of its strokes.
+    """Read a category's bitmaps of a ``bitmap_path``, uint8 ``[n, H, W]`` a split, in the order of its strokes.
 
     Raises FileNotFoundError if there are none, ValueError if they belong to other strokes or settings.
     """
     path = Path(path)
-    remedy = "run: python render_svg2bitmap.py"
+    category, _, size = path.stem.rpartition("_")
+    remedy = f"run: python render_svg2bitmap.py --data_dir {path.parent.parent} "
+    remedy += '--hparams="data_set=[{}],img_H={},img_W={}"'.format(category, *size.split("x"))
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; {remedy}")
     try:
@@ -645,7 +647,7 @@ def pad_batch(points: np.ndarray, lengths: np.ndarray, steps: int) -> np.ndarray
 
 def category_name(data_set: str) -> str:
     """``"cat.npz"`` -> ``"cat"``."""
-    return Path(data_set).stem
+    return data_set.removesuffix(".npz")
 
 
 def line_width_pixels(train: DataLoader, hps) -> float:
@@ -781,10 +783,18 @@ def add_switch(parser: argparse.ArgumentParser, name: str, help: str) -> None:
     parser.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
 
 
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_script(main) -> None:
-    """Run a script's ``main``; a user's mistake gets one line and exit code 2."""
+    """Run a script's ``main``; a user's mistake gets one line and exit code 2, Ctrl-C one and 130."""
     try:
         sys.exit(main())
     except (ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
+        sys.exit(130)

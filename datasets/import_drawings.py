@@ -33,9 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from inspect_data import inspect_files
 from quickdraw_recipe import simplify_drawing
-from svg_lines import MAX_BYTES as MAX_SVG_BYTES
-from svg_lines import parse_xml, read_svg_lines
 
+from read_image import import_cairo
 from utils import SPLITS, lines_to_strokes, load_strokes, npz_path, run_script, strokes_to_lines
 
 MAX_LEN = 250  # points; what training takes by default
@@ -60,7 +59,10 @@ class Skip(str):
 
 def read_svg(path: Path) -> Iterator[Lines | Skip]:
     """The drawing in an SVG file."""
-    lines, left_out = read_svg_lines(_read_bytes(path, MAX_SVG_BYTES))
+    import_cairo()  # which svg_lines needs; says what to install
+    from svg_lines import MAX_BYTES, read_svg_lines
+
+    lines, left_out = read_svg_lines(_read_bytes(path, MAX_BYTES))
     if not lines:
         what = " and ".join(f"<{tag}>" for tag in sorted(left_out))
         yield Skip(f"no visible lines{f', only {what}' if what else ''}")
@@ -117,6 +119,9 @@ def read_npz(path: Path) -> Iterator[Lines | Skip]:
 
 def read_inkml(path: Path) -> Iterator[Lines | Skip]:
     """The drawing in an InkML file."""
+    import_cairo()
+    from svg_lines import parse_xml
+
     root = parse_xml(_read_bytes(path, MAX_TEXT_BYTES))
     if root.tag != "ink":
         raise ValueError(f"the root element is {root.tag}, not ink")

@@ -1,4 +1,4 @@
-"""Draws the six categories of doodles that come with the project: seeded, by no person, free of any licence.
+"""Draws the six categories of doodles that come with the project: seeded, by no person.
 
     python datasets/make_doodles.py [--out datasets/npz] [--seed N] [--sheet doodles.png]
 
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quickdraw_recipe import resample_line, simplify_drawing
 
-from utils import lines_to_strokes, strokes_to_lines
+from utils import lines_to_strokes, run_script, strokes_to_lines
 
 Part = list[np.ndarray]  # strokes [n, 2] that belong together
 
@@ -830,14 +830,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     parser.add_argument("--sheet", type=Path, help="also write a picture of 16 test drawings a category here")
     args = parser.parse_args(argv)
+    if args.seed < 0:
+        raise ValueError(f"--seed {args.seed}: wanted 0 or more")
     args.out.mkdir(parents=True, exist_ok=True)
     sheet = {}
     for category in CATEGORIES:
         splits = make_category(category, args.seed, SPLITS)
         path = args.out / f"doodle_{category}.npz"
-        np.savez_compressed(path, **splits)
-        points = [len(strokes) for strokes in splits["train"]]
-        print(f"{path}: {np.mean(points):.1f} points a drawing, at most {max(points)}")
+        if path.exists():
+            print(f"{path} is there: left as it is")
+        else:
+            np.savez_compressed(path, **splits)
+            points = [len(strokes) for strokes in splits["train"]]
+            print(f"{path}: {np.mean(points):.1f} points a drawing, at most {max(points)}")
         sheet[category] = list(splits["test"][:16])
     if args.sheet:
         draw_sheet(args.sheet, sheet)
@@ -845,4 +850,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

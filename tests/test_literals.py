@@ -127,6 +127,10 @@ def test_parsing(text, wanted):
         ("random_scale_factor=1", ["random_scale_factor"]),
         ("data_set=[]", ["data_set"]),
         ("data_set=[a.npz,a.npz]", ["data_set", "a.npz"]),
+        ("data_set=[a b.npz,c,a_b]", ["data_set", "'a b.npz', 'a_b'", "once"]),  # the same file, by its other name
+        ("decay_rate=1.5", ["decay_rate", "1.5"]),  # which would overflow in the end
+        ("min_learning_rate=-1", ["min_learning_rate", "-1"]),
+        ("max_seq_len=99999", ["max_seq_len", "16384"]),
         ("data_set=[a.npz", ["brackets", "data_set=[a.npz"]),
         ("enc_filters=[8,x]", ["enc_filters", "x", "whole number"]),
     ],

@@ -353,6 +353,8 @@ def test_too_many_points_of_a_test_drawing(snapshot, data_dir, tmp_path):
 def test_bad_images_of_a_directory_are_passed_over(snapshot, images, tmp_path, capsys):
     shutil.copy(images / "a.png", tmp_path)
     Image.new("L", (80, 80), 250).save(tmp_path / "blank.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "directory.png").mkdir()
     out = draw(tmp_path / "out", snapshot, "--image", tmp_path, "--num=1")
     assert [path.name for path in out.iterdir() if path.is_dir()] == ["a"]
     assert "passed over" in capsys.readouterr().err

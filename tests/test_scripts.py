@@ -91,6 +91,13 @@ def test_evaluate_scores_and_draws(data_dir, tmp_path):
     assert 0 <= low <= report["rec_real"]["value"] <= high <= 1
     for name in ("latent.png", "reconstructions.png"):
         assert picture(evaluation / name).shape[1] > 100
+    with pytest.raises(SystemExit):
+        sketch_pix2seq_evaluate.main([*flags, "--temperatures", "0"])
+    shorter = ["--hparams=max_seq_len=40", "--scores", "loss", f"--evaluation_dir={evaluation}"]
+    assert sketch_pix2seq_evaluate.main([*flags, *shorter]) == 0
+    report = json.loads((evaluation / "report.json").read_text())
+    assert report["skipped"] > 0 and report["drawings"] < 22
+    assert f"{report['skipped']} drawings are longer" in (evaluation / "report.md").read_text()
 
 
 def test_sketch_rnns_encoder_with_a_kl_term(data_dir, tmp_path, capsys):  # of its other cells: test_model.py
@@ -137,6 +144,8 @@ def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd
     assert before.count("steps 0 to 3") == 2
     assert sketch_pix2seq_experiment.main([*flags, f"--hparams={common}"]) == 0
     again = capfd.readouterr().out
+    with pytest.raises(ValueError, match="cnn holds a run with seed=1, not 2; give another --experiment_dir"):
+        sketch_pix2seq_experiment.main([*flags, f"--hparams={common},seed=2"])
     assert again.count("steps 3 to 3") == 2 and "Rec" in again
     with pytest.raises(ValueError, match="the set paper has cnn, cnn_kl"):
         sketch_pix2seq_experiment.main([*flags[:2], "--only", "other"])
@@ -254,13 +263,23 @@ def test_a_mistake_gets_one_line_and_exit_code_2(tmp_path):
     assert "unknown hyper-parameter 'dec_modle'; did you mean 'dec_model'?" in said[0]
 
 
+def test_ctrl_c_gets_one_line(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        utils.run_script(main)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.strip().endswith(": stopped")
+
+
 def test_bad_input_is_refused_with_the_remedy(data_dir, tmp_path):
     snapshot = tmp_path / "snapshot"
     roots = [f"--data_dir={data_dir}", f"--log_root={tmp_path / 'log'}", f"--snapshot_root={snapshot}"]
     ok = f"data_set=[cat.npz],num_steps=1,{TINY}"
     train_main, sample_main = sketch_pix2seq_train.main, sketch_pix2seq_sampling.main
     expect_refusal(train_main, [*roots, "--hparams=data_set=[nowhere.npz]"], "nowhere.npz", "put it there")
-    expect_refusal(train_main, [*roots, f"--hparams={ok},img_H=40"], "cat_40x48.npz", "render_svg2bitmap.py")
+    expect_refusal(train_main, [*roots, f"--hparams={ok},img_H=40"], "cat_40x48.npz", "[cat],img_H=40,img_W=48")
     expect_refusal(train_main, [*roots, f"--hparams={ok},dec_model=gru"], "gru", "lstm, layer_norm, hyper")
     expect_refusal(train_main, [*roots, f"--hparams={ok},batch_size=many"], "batch_size", "whole number")
     expect_refusal(train_main, [*roots, f"--hparams={ok},img_W=0"], "img_W", "1 or more")
@@ -293,3 +312,5 @@ def test_fine_tuning_begins_with_the_weights_of_another_run(data_dir, tmp_path):
     )
     for name, weight in first.items():
         np.testing.assert_allclose(second[name], weight, atol=1e-6)
+    args = sketch_pix2seq_train.parse_args([init, "--preset=sharp", f"--snapshot_root={tmp_path / 'third'}"])
+    assert sketch_pix2seq_train.choose_hparams(args).pen_noise == 0  # the paper's decoder does not see its pen

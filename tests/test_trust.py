@@ -23,6 +23,7 @@ from model import (
     find_snapshot,
     is_ours,
     list_snapshots,
+    load_data_info,
     load_hparams,
     load_snapshot,
     mixture_params,
@@ -396,6 +397,14 @@ def test_killed_while_metrics_are_taken_over(run, run_training, monkeypatch):
     assert metrics(run) == kept
 
 
+def test_no_row_of_another_runs_log_is_lost(run, run_training, tmp_path):
+    kept = (run / "log" / "metrics.csv").read_bytes()
+    assert run_training(tmp_path / "short", num_steps=2) == 0
+    flags = ["--resume_training", f"--log_root={run / 'log'}"]  # the wrong one, as if it had been left out
+    assert run_training(tmp_path / "short", *flags, num_steps=3) == 0
+    assert (run / "log" / "metrics.csv.before-step-2").read_bytes() == kept
+
+
 def test_every_validation_is_logged_once(run_training, tmp_path):
     run_training(tmp_path, save_every=7)  # so that the last step is one of those
     validations = [row[0] for row in metrics(tmp_path) if row[1] == "valid"]
@@ -695,6 +704,23 @@ def test_original_snapshot_goes_on_and_is_kept(run_training, tmp_path, capsys):
     assert contents(root / "original") == before
     assert is_ours(list_snapshots(root)[0])
     assert load_snapshot(Model(load_hparams(root / "original")), root / "original") == 4
+
+
+def test_a_copy_of_an_original_that_was_cut_short_is_made_again(run_training, tmp_path, monkeypatch):
+    root = Path(shutil.copytree(ORIGINAL, tmp_path / "snapshot"))
+    before = contents(root)
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(shutil, "copy2", lambda *_: (_ for _ in ()).throw(KilledError()))
+        run_training(tmp_path, "--resume_training", data_set="[toy.npz]", num_steps=7)
+    assert run_training(tmp_path, "--resume_training", data_set="[toy.npz]", num_steps=7) == 0
+    assert contents(root / "original") == before
+
+
+@pytest.mark.parametrize("info", [{}, [], {"scale_factor": 1.0}, {"scale_factor": "x", "line_width": 1.0}])
+def test_damaged_data_info_is_refused(info, tmp_path):
+    (tmp_path / "model_config.json").write_text(good_config(data_info=info))
+    with pytest.raises(ValueError, match=r"model_config\.json: \w+ of data_info"):
+        load_data_info(tmp_path)
 
 
 def good_config(**changes) -> str:
