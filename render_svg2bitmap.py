@@ -550,8 +550,8 @@ def save_svg_tree(data_dir: str | Path, name: str, strokes: dict[str, list[np.nd
     for split in SPLITS:
         packed = PackedStrokes.pack(strokes[split])
         packed.points[:, :2] /= scale_factor
-        for i, drawing in enumerate(np.split(packed.points, packed.starts[1:])):
-            places[base / split / f"{i}.svg"] = drawing
+        for i, (start, length) in enumerate(zip(packed.starts, packed.lengths, strict=True)):
+            places[base / split / f"{i}.svg"] = packed.points[start : start + length]
     factor, padding = DRAWING_SETTINGS["factor"], DRAWING_SETTINGS["padding"]
     save_tree(base / "made_from", digest, places, lambda drawing: svg_text(drawing, factor, padding).encode())
 

@@ -31,13 +31,12 @@ from tqdm import tqdm
 # utils.py lives one directory up, and a script's own directory is all that Python looks in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from inspect_data import inspect_files
+from inspect_data import MAX_LEN, inspect_files
 from quickdraw_recipe import simplify_drawing
 
 from read_image import import_cairo
 from utils import SPLITS, lines_to_strokes, load_strokes, npz_path, run_script, strokes_to_lines
 
-MAX_LEN = 250  # points; what training takes by default
 MAX_RECORD_BYTES = 2_000_000  # of one line of ndjson
 MAX_JSON_BYTES = 50_000_000
 MAX_TEXT_BYTES = 5_000_000  # of InkML and lists of points: one drawing

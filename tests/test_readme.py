@@ -25,11 +25,14 @@ TINY = '--hparams="dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=5,num_steps=
 NOT_RUN = {
     "make demo": "runs for minutes; its recipe is run below",
     "make test": "is this",
+    "python3 -m venv .venv && . .venv/bin/activate": "the tests run in an environment",
     "pip install -r requirements.txt": "the tests run with what it installs",
     "python sketch_pix2seq_benchmark.py --model_dir outputs/snapshot": "test_benchmark.py runs it in miniature",
     "python sketch_pix2seq_experiment.py --set recipe --split valid --experiment_dir outputs/recipe": (
         "as the other experiment, which is run below; test_scripts.py builds its models"
     ),
+    'python sketch_pix2seq_experiment.py --set recipe --split valid --only noise --hparams="num_steps=2000,'
+    'decay_rate=0.9985,seed=2" --experiment_dir outputs/seed2': "as the one before",
 }
 
 
@@ -157,6 +160,12 @@ def test_the_recipe_of_make_demo(project):
     check_drawings(project / "outputs/sampling")
     assert run_command(commands[1], shrink(commands[1])) == 0  # once more: the first run is moved aside
     assert (project / "outputs/demo/snapshot-old-1/checkpoint").is_file()
+
+
+def test_the_python_of_the_readme(project):
+    found = {}
+    exec(re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)[1], found)
+    assert len(found["drawing"]) > 5 and found["drawing"].shape[1] == 3
 
 
 def test_commands_not_run_are_still_in_the_readme():

@@ -232,6 +232,19 @@ def test_longest_drawing_of_all_never_sees_its_end():
     assert batch.strokes[:, 1:, 4].sum(axis=1).tolist() == [2, 0]
 
 
+@pytest.mark.parametrize(
+    "name, category", [("cat.npz", "cat"), ("cat", "cat"), ("v1.cat.npz", "v1.cat"), ("a.b", "a.b")]
+)
+def test_category_names_keep_their_dots(name, category):
+    assert utils.category_name(name) == category
+    assert utils.npz_path("data", name).name == f"{category}.npz"
+
+
+def test_packing_nothing():
+    packed = utils.PackedStrokes.pack([])
+    assert len(packed.starts) == len(packed.lengths) == 0 and packed.longer_sides().size == 0
+
+
 def test_batches_that_skip_padding_reach_one_row_beyond_their_longest():
     loader = DataLoader(numbered([2, 9, 4, 3]), batch_size=2, max_seq_len=9, skip_padding=True)
     assert [loader.get_batch(i).strokes.shape for i in range(2)] == [(2, 3 + 2, 5), (2, 9 + 2, 5)]  # + start and end
