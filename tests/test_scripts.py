@@ -181,7 +181,8 @@ def test_experiment_scores_anew_what_is_no_longer_known(data_dir, tmp_path, monk
     assert len(evaluated) == 3
     (tmp_path / "log/metrics.csv").unlink()
     with pytest.raises(ValueError, match="was stopped before its end; the same command goes on"):
-        sketch_pix2seq_experiment.train_model(tmp_path, str(data_dir), "")
+        asked = f"data_set=[cat.npz,house.npz],{TINY},num_steps=3,dec_model=lstm"
+        sketch_pix2seq_experiment.train_model(tmp_path, str(data_dir), asked)
 
 
 def test_exported_weights_draw_the_same_and_can_be_begun_from(data_dir, tmp_path, capsys):
