@@ -490,15 +490,13 @@ def bitmap_path(data_dir: str | Path, data_set: str, height: int, width: int) ->
     return Path(data_dir) / "bitmap" / f"{npz_path(data_dir, data_set).stem}_{height}x{width}.npz"
 
 
-def load_bitmaps(path: str | Path, digest: str) -> dict[str, np.ndarray]:
-    """Read a category's bitmaps of a ``bitmap_path``, uint8 ``[n, H, W]`` a split, in the order of its strokes.
+def load_bitmaps(path: str | Path, digest: str, command: str = "python render_svg2bitmap.py") -> dict[str, np.ndarray]:
+    """Read a category's bitmaps, uint8 ``[n, H, W]`` a split, in the order of its strokes.
 
-    Raises FileNotFoundError if there are none, ValueError if they belong to other strokes or settings.
+    Raises FileNotFoundError if there are none, ValueError if they belong to other strokes or settings; both name
+    the ``command`` that makes them.
     """
-    path = Path(path)
-    category, _, size = path.stem.rpartition("_")
-    remedy = f"run: python render_svg2bitmap.py --data_dir {path.parent.parent} "
-    remedy += '--hparams="data_set=[{}],img_H={},img_W={}"'.format(category, *size.split("x"))
+    path, remedy = Path(path), f"run: {command}"
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; {remedy}")
     try:
@@ -683,13 +681,13 @@ def _read_category(data_dir, data_set: str, hps, images: bool, share: tuple[int,
     rasters = None
     if images and hps.conditional:
         path = bitmap_path(data_dir, data_set, hps.img_H, hps.img_W)
-        rasters = load_bitmaps(path, strokes_digest(found))
+        asked = f"data_set=[{','.join(hps.data_set)}],img_H={hps.img_H},img_W={hps.img_W}"
+        command = f'python render_svg2bitmap.py --data_dir {data_dir} --hparams="{asked}"'
+        rasters = load_bitmaps(path, strokes_digest(found), command)
         for split in SPLITS:
             wanted = (len(found[split]), hps.img_H, hps.img_W)
             if rasters[split].shape != wanted or rasters[split].dtype != np.uint8:
-                raise ValueError(
-                    f"{path}, split {split}: wanted uint8 {wanted}; run: python render_svg2bitmap.py --overwrite"
-                )
+                raise ValueError(f"{path}, split {split}: wanted uint8 {wanted}; run: {command} --overwrite")
     fits = {split: [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len] for split in SPLITS}
     moments = offset_moments([found["train"][i] for i in fits["train"]])
     longest = max((len(found[split][i]) for split in SPLITS for i in fits[split]), default=0)

@@ -280,7 +280,7 @@ def test_bad_input_is_refused_with_the_remedy(data_dir, tmp_path):
     ok = f"data_set=[cat.npz],num_steps=1,{TINY}"
     train_main, sample_main = sketch_pix2seq_train.main, sketch_pix2seq_sampling.main
     expect_refusal(train_main, [*roots, "--hparams=data_set=[nowhere.npz]"], "nowhere.npz", "put it there")
-    expect_refusal(train_main, [*roots, f"--hparams={ok},img_H=40"], "cat_40x48.npz", "[cat],img_H=40,img_W=48")
+    expect_refusal(train_main, [*roots, f"--hparams={ok},img_H=40"], "cat_40x48.npz", "[cat.npz],img_H=40,img_W=48")
     expect_refusal(train_main, [*roots, f"--hparams={ok},dec_model=gru"], "gru", "lstm, layer_norm, hyper")
     expect_refusal(train_main, [*roots, f"--hparams={ok},batch_size=many"], "batch_size", "whole number")
     expect_refusal(train_main, [*roots, f"--hparams={ok},img_W=0"], "img_W", "1 or more")
