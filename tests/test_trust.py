@@ -151,7 +151,7 @@ def test_three_steps_stop_and_five_are_eight(
     assert run_in_graphs(tmp_path / "whole", **asked) == 0
     do_at_step(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGTERM))
     assert run_in_graphs(tmp_path / "parts", **asked) == 0
-    assert "stopped before step 3; go on with the same command and --resume_training" in capsys.readouterr().out
+    assert "stopped before step 3; go on with --resume_training --snapshot_root" in capsys.readouterr().out
     assert newest_state(tmp_path / "parts")["next_step/.ATTRIBUTES/VARIABLE_VALUE"] == 3
     assert run_in_graphs(tmp_path / "parts", "--resume_training", data_dir=data_dir) == 0
     whole = newest_state(tmp_path / "whole")
@@ -344,7 +344,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(data_dir, tmp_path
     newest = list_snapshots(tmp_path / "snapshot")[0]
     step = snapshot_step(newest)
     assert f"saved {newest}" in said
-    assert f"stopped before step {step + 1}; go on with the same command and --resume_training" in said
+    assert f"stopped before step {step + 1}; go on with --resume_training --snapshot_root" in said
     assert "Traceback" not in said
 
 
