@@ -103,9 +103,8 @@ def train_model(directory: Path, data_dir: str, hparams: str) -> None:
 def check_same(directory: Path, asked: HParams, found: HParams) -> None:
     """Raises ValueError if the run in ``directory`` is another one than that asked for; it may have been shorter."""
     asked, found = asked.values(), found.values()
-    free = ("num_steps", "max_seq_len")  # the latter is replaced by the data's longest
-    other = [f"{name}={found[name]}, not {asked[name]}" for name in asked if asked[name] != found[name]]
-    other = [text for text in other if not text.startswith(free)]
+    fixed = asked.keys() - {"num_steps", "max_seq_len"}  # the latter is replaced by the data's longest
+    other = [f"{name}={found[name]}, not {asked[name]}" for name in sorted(fixed) if asked[name] != found[name]]
     if other:
         raise ValueError(f"{directory} holds a run with {'; '.join(other)}; give another --experiment_dir")
 
