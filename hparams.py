@@ -1,0 +1,213 @@
+"""Hyper-parameters: typed fields, their choices, and reading them from text and JSON. No TensorFlow here.
+
+The place to edit is ``get_default_hparams()`` in model.py; what it does not name is as in ``HParams`` below.
+"""
+
+import collections
+import dataclasses
+import difflib
+import json
+import math
+from typing import get_args, get_origin
+
+CELL_NAMES = ("lstm", "layer_norm", "hyper")
+CHOICES = {"dec_model": CELL_NAMES, "enc_model": ("cnn", "deep_cnn", *CELL_NAMES)}
+ALIASES = {  # the spelling in older configurations, which are read for ever
+    "pen_position": "use_position",
+    "pen_noise": "position_noise_std",
+    "pen_glimpse": "position_features",
+}
+# What gives the weights their shapes or their meaning: a run cannot go on with another value.
+ARCHITECTURE_FIELDS = (
+    "conditional enc_model enc_filters enc_rnn_size dec_model dec_rnn_size use_position position_features z_size "
+    "num_mixture img_H img_W"
+).split()
+# What validation measures, and on what: losses before and after a change of one do not compare.
+VALIDATION_FIELDS = "data_set max_seq_len skip_padding kl_weight kl_tolerance".split()
+
+AT_LEAST_ONE = (
+    "num_steps save_every img_H img_W max_seq_len dec_rnn_size z_size batch_size num_mixture keep_snapshots "
+    "enc_rnn_size"
+).split()
+# A downloaded config may ask for any amount of memory.
+SIZES = "img_H img_W enc_rnn_size dec_rnn_size position_features z_size num_mixture max_seq_len".split()
+PROBABILITIES = "augment_stroke_prob mirror_prob decay_rate kl_weight_start kl_decay_rate".split()
+KEEP_PROBABILITIES = "recurrent_dropout_prob input_dropout_prob output_dropout_prob".split()
+ABOVE_ZERO = "learning_rate grad_clip save_minutes".split()
+ZERO_OR_MORE = (
+    "min_learning_rate random_rotation kl_weight kl_tolerance position_features position_noise_std".split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class HParams:
+    """All hyper-parameters. A key that is unknown or a value of the wrong type raises ValueError."""
+
+    data_set: list[str]  # names of .npz files in <data_dir>/npz/, one per category
+    num_steps: int = 10_000_000  # optimiser steps in all, resumed or not
+    save_every: int = 2000  # steps between validations; a better one is saved
+    save_minutes: float = 5.0  # minutes between snapshots of the latest state
+    keep_snapshots: int = 2  # how many of the best and of the latest are kept
+    img_H: int = 48  # height of the bitmaps, pixels
+    img_W: int = 48  # width of the bitmaps, pixels
+    max_seq_len: int = 250  # longer drawings are skipped; then replaced by the data's longest
+    enc_model: str = "cnn"  # cnn: the paper's; deep_cnn: normalised, deeper; lstm, layer_norm, hyper: sketch-rnn's
+    enc_filters: list[int] = dataclasses.field(default_factory=lambda: [16, 32, 64, 64])  # deep_cnn's, one per level
+    enc_rnn_size: int = 256  # units of each direction of sketch-rnn's encoder, which reads strokes
+    presig_bias: float = 0.0  # initial presig: sigma of z starts at exp(presig_bias / 2)
+    dec_rnn_size: int = 512  # units of the decoder
+    dec_model: str = "hyper"  # lstm, layer_norm or hyper
+    use_position: bool = False  # the decoder also sees where on the page its pen is (not the paper's)
+    position_noise_std: float = 0.0  # in training, noise on the positions fed, with use_position (not the paper's)
+    position_features: int = 0  # features that z gives of the pen's position, with use_position (not the paper's)
+    z_size: int = 128  # latent dimension
+    batch_size: int = 100  # drawings per step, on each worker or GPU; 50 to 200 work
+    skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
+    grad_clip: float = 1.0  # gradients are clipped to +- this, number by number
+    num_mixture: int = 20  # Gaussians in the mixture
+    learning_rate: float = 0.001  # at the first step; 0.0005 to 0.002 work
+    decay_rate: float = 0.9999  # multiplicative decay of the learning rate per step
+    min_learning_rate: float = 0.00001  # where the decay ends
+    use_recurrent_dropout: bool = True  # on the candidate of the decoder's cell
+    recurrent_dropout_prob: float = 0.90  # probability to KEEP
+    use_input_dropout: bool = False  # on (stroke, z)
+    input_dropout_prob: float = 0.90  # probability to KEEP
+    use_output_dropout: bool = False  # on h, on its way to the mixture
+    output_dropout_prob: float = 0.90  # probability to KEEP
+    random_scale_factor: float = 0.15  # axes are stretched by 1 +- this in training
+    augment_stroke_prob: float = 0.10  # probability to drop a point in training
+    augment_bitmaps: bool = False  # rasterise the strokes as augmented (not the paper's)
+    random_rotation: float = 0.0  # degrees that drawings are turned by at most, with augment_bitmaps
+    mirror_prob: float = 0.0  # probability to mirror a drawing left to right, with augment_bitmaps
+    kl_weight: float = 0.0  # of sketch-rnn's KL term; 0: none, the paper's point; 0.5 to 1 there
+    kl_weight_start: float = 0.01  # share of kl_weight at the first step
+    kl_decay_rate: float = 0.99995  # multiplicative decay per step of what is missing from kl_weight
+    kl_tolerance: float = 0.2  # a smaller KL term counts as this: it has no gradient
+    conditional: bool = True  # False: a decoder alone, that draws what it likes
+    seed: int = 1  # of everything random in training
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.type))
+        self._check_values()
+        if self.position_features and not (self.use_position and self.conditional):
+            raise ValueError("position_features needs use_position=True and conditional=True: z gives the features")
+        if self.position_noise_std and not self.use_position:
+            raise ValueError("position_noise_std needs use_position=True: a decoder must see where its pen is")
+        if (self.random_rotation or self.mirror_prob) and not self.augment_bitmaps:
+            raise ValueError("random_rotation and mirror_prob turn the strokes alone; set augment_bitmaps=True, too")
+        counts = collections.Counter(name.removesuffix(".npz").replace(" ", "_") for name in self.data_set)
+        same = [name for name in self.data_set if counts[name.removesuffix(".npz").replace(" ", "_")] > 1]
+        _require(not same, "data_set", same, "each category once")
+
+    def _check_values(self):
+        rules = [(name, lambda value: value >= 1, "1 or more") for name in AT_LEAST_ONE]
+        rules += [(name, lambda value: value <= 16384, "16384 or less") for name in SIZES]
+        probabilities = (*KEEP_PROBABILITIES, *PROBABILITIES)
+        rules += [(name, lambda value: 0 <= value <= 1, "a probability, 0 to 1") for name in probabilities]
+        keeps = "above 0: it is the probability to keep"
+        rules += [(name, lambda value: value > 0, keeps) for name in KEEP_PROBABILITIES]
+        rules += [(name, lambda value: value > 0, "above 0") for name in ABOVE_ZERO]
+        rules += [(name, lambda value: value >= 0, "0 or more") for name in ZERO_OR_MORE]
+        rules += [
+            (name, lambda value, choices=choices: value in choices, f"one of {', '.join(choices)}")
+            for name, choices in CHOICES.items()
+        ]
+        rules += [
+            ("random_scale_factor", lambda value: 0 <= value < 1, "0 to below 1"),
+            ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
+            ("data_set", lambda value: value and all(value), "one name or more"),
+            ("enc_filters", lambda value: 1 <= len(value) <= 16, "1 to 16 levels"),
+            ("enc_filters", lambda value: all(1 <= item <= 16384 for item in value), "numbers of 1 to 16384"),
+        ]
+        for name, holds, expected in rules:
+            _require(holds(getattr(self, name)), name, getattr(self, name), expected)
+
+    def parse(self, text: str) -> "HParams":
+        """Changed by ``"key=value,list=[a,b]"``. Raises ValueError naming the nearest key, or the type expected."""
+        changes = {}
+        for item in _split_outside_brackets(text):
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise ValueError(f"hyper-parameter {item.strip()!r} is not of the form key=value")
+            changes[key.strip()] = value.strip()
+        return self.replace(**changes)
+
+    def replace(self, **changes) -> "HParams":
+        """Changed by keyword, under new names or old. Raises ValueError for what is unknown, mistyped or impossible."""
+        known = [field.name for field in dataclasses.fields(self)]
+        renamed = {}
+        for key, value in changes.items():
+            name = ALIASES.get(key, key)
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+                raise ValueError(f"unknown hyper-parameter {key!r:.50}{hint}")
+            if name in renamed:
+                raise ValueError(f"hyper-parameter {name} is given twice: {key} is its old name")
+            renamed[name] = value
+        return dataclasses.replace(self, **renamed)
+
+    def values(self) -> dict:
+        """Name -> value, in order."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """As ``from_json`` reads it."""
+        return json.dumps(self.values(), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "HParams":
+        """From a ``model_config.json``, ours or the original's (booleans may be 0/1, data_set a string)."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("a model_config.json holds one object of hyper-parameters")
+        values.setdefault("skip_padding", False)  # the original had no such choice
+        for name in ("is_training", "data_info"):  # the original's own; ours, read by load_data_info
+            values.pop(name, None)
+        data_set = values.pop("data_set", None)
+        if data_set is None:
+            raise ValueError("no data_set in the model_config.json")
+        return cls(data_set=data_set).replace(**values)
+
+
+def _require(condition, name, actual, expected):
+    if not condition:
+        raise ValueError(f"hyper-parameter {name} is {actual!r:.200}; expected {expected}")
+
+
+def _split_outside_brackets(text):
+    items, depth = [""], 0
+    for character in text:
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    if depth != 0:
+        raise ValueError(f"brackets do not match in {text!r}")
+    return [item for item in items if item.strip()]
+
+
+def _typed(name, value, kind):
+    """``value``, perhaps text, as the type of its field."""
+    if get_origin(kind) is list:
+        if isinstance(value, str):
+            value = [item.strip() for item in value.strip().removeprefix("[").removesuffix("]").split(",")]
+        _require(isinstance(value, list | tuple), name, value, "a list: [a,b]")
+        return [_typed(name, item, get_args(kind)[0]) for item in value]
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if kind is str:
+            _require(isinstance(value, str), name, value, "a name")
+            return value.strip("'\"")
+        if isinstance(value, bool):
+            raise TypeError
+        number = kind(value)
+        if number != float(value) or not math.isfinite(number):
+            raise ValueError
+        return number
+    except (KeyError, TypeError, ValueError, OverflowError):
+        expected = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}[kind]
+        raise ValueError(f"hyper-parameter {name} is {value!r:.200}; expected {expected}") from None

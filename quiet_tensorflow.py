@@ -1,0 +1,53 @@
+"""Loads TensorFlow quietly: the one import of this project that has a side effect. TensorFlow scripts import it first.
+
+TensorFlow writes to file descriptor 2 while its libraries load and while it looks for a GPU, and no setting stops it.
+What it writes then is held back, and shown whole if loading fails or if a GPU of this machine is not found. From then
+on only warnings and errors are shown, unless ``TF_CPP_MIN_LOG_LEVEL`` says otherwise.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def _stderr_held_back():
+    """Keep what is written to file descriptor 2 -> a function that shows it, for the time after this."""
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        descriptor = os.dup(2)
+        os.dup2(held.fileno(), 2)
+
+        def show():
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+
+        try:
+            yield show
+        except BaseException:
+            os.dup2(descriptor, 2)
+            show()
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
+        if not GPUS and Path("/dev/nvidia0").exists():
+            show()
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+with _stderr_held_back():
+    import tensorflow as tf
+
+    GPUS = tf.config.list_physical_devices("GPU")
+
+
+def describe_device() -> str:
+    """Which device computes, as one line of a log."""
+    if not GPUS:
+        return "computing on the CPU; TensorFlow found no GPU"
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in GPUS]
+    return f"computing on {len(GPUS)} GPU: {', '.join(names)}"

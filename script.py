@@ -1,0 +1,93 @@
+"""The frame of every script: a mistake is one line, switches, progress, other scripts as processes. No TensorFlow here."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+SCRIPTS = Path(__file__).resolve().parent
+
+
+def run_script(main) -> None:
+    """Run a script's ``main``; a user's mistake gets one line and exit code 2, Ctrl-C one and 130."""
+    try:
+        sys.exit(main())
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser that shows a script's docstring as it stands and takes no abbreviated flags."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def parse_bool(text: str) -> bool:
+    """``"True"``, ``"1"``, ``"yes"`` and their opposites. Raises ValueError."""
+    value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.strip().lower())
+    if value is None:
+        raise ValueError(f"{text!r} is neither True nor False")
+    return value
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """A flag that is off, and on with ``--name`` or ``--name=True``; ``--noname``, ``--name=False`` keep it off."""
+    parser.add_argument(f"--{name}", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL", help=help)
+    parser.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_python(script: str | Path, *arguments, capture: bool = False) -> str:
+    """Run one of the project's scripts to its end; ``capture`` returns what it prints instead of showing it.
+
+    Raises ValueError with its last line if it fails. Ctrl-C reaches it, too; it is waited for.
+    """
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE if capture else None, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            printed, errors = process.communicate()
+        except KeyboardInterrupt:
+            process.communicate()
+            raise
+    if process.returncode:
+        name = Path(script).name
+        last = (errors.strip() or (printed or "").strip() or "no message").splitlines()[-1].removeprefix(f"{name}: ")
+        raise ValueError(f"{name} ended with exit code {process.returncode}: {last}")
+    return printed or ""
+
+
+class Progress(tqdm):
+    """Steps done, a remark and the time left: a bar on a terminal, a line every half minute in a log file."""
+
+    LINE_SECONDS = 30.0
+
+    def __init__(self, first: int, last: int):
+        self.began = self.said = time.time()
+        self.first, self.last = first, last
+        super().__init__(total=last, initial=first, unit="step", disable=None, dynamic_ncols=True)
+
+    def step_done(self, step: int, remark: str) -> None:
+        """Call after each step."""
+        self.update(1)
+        now = time.time()
+        if not self.disable:
+            self.set_postfix_str(remark, refresh=False)
+        elif now - self.said > self.LINE_SECONDS:
+            left = (now - self.began) / (step + 1 - self.first) * (self.last - step - 1)
+            print(f"{step + 1} of {self.last} steps, {self.format_interval(left)} left", flush=True)
+            self.said = now
