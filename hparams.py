@@ -34,9 +34,7 @@ SIZES = "img_H img_W enc_rnn_size dec_rnn_size position_features z_size num_mixt
 PROBABILITIES = "augment_stroke_prob mirror_prob decay_rate kl_weight_start kl_decay_rate".split()
 KEEP_PROBABILITIES = "recurrent_dropout_prob input_dropout_prob output_dropout_prob".split()
 ABOVE_ZERO = "learning_rate grad_clip save_minutes".split()
-ZERO_OR_MORE = (
-    "min_learning_rate random_rotation kl_weight kl_tolerance position_features position_noise_std".split()
-)
+ZERO_OR_MORE = "min_learning_rate random_rotation kl_weight kl_tolerance position_features position_noise_std".split()
 
 
 @dataclasses.dataclass(frozen=True)

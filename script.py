@@ -1,4 +1,4 @@
-"""The frame of every script: a mistake is one line, switches, progress, other scripts as processes. No TensorFlow here."""
+"""The frame of every script: one-line mistakes, switches, progress, other scripts as processes. No TensorFlow here."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Stroke formats, safe reading of ``.npz`` files, data sets and batches. No TensorFlow here.
+"""Stroke formats, files of drawings, data sets and batches. No TensorFlow here.
 
 Formats
     stroke-3  ``[n_points, 3]``  (dx, dy, pen lifted after this point), what files hold
@@ -6,27 +6,21 @@ Formats
     lines     list of ``[n, 2]`` absolute positions, one array for each pen-down stroke
 """
 
-import argparse
 import functools
 import hashlib
 import io
-import math
 import os
-import pickle
-import re
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from safe_npz import read_arrays, shorten
+
 SPLITS = ("train", "valid", "test")
-OFFSET_LIMIT = 1000.0  # a larger offset is a fault of the recording; kept from the original
-MAX_SPLIT_BYTES = 1 << 28  # of one split, unpacked; QuickDraw's largest holds about 60 MB
-MAX_DRAWINGS = 400_000  # in one split; QuickDraw's largest category has 340,000 in all
-MAX_OPCODES = 32 * MAX_DRAWINGS  # NumPy writes 29 a drawing; the limit takes some seconds to reach
+OFFSET_LIMIT = 1000.0  # a larger offset is a fault of the recording; as in the original
 
 # How a drawing becomes a bitmap (spec of the original): bitmap files carry these, so stale ones are found.
 DRAWING_SETTINGS = {"factor": 0.2, "padding": 10.0, "line_width": 1.0, "miter_limit": 4.0}
@@ -61,7 +55,7 @@ def to_normal_strokes(big_strokes: np.ndarray) -> np.ndarray:
 
 
 def strokes_to_lines(strokes: np.ndarray) -> list[np.ndarray]:
-    """Stroke-3 to absolute positions: one ``[n, 2]`` array a stroke; a trailing unlifted stroke counts, too."""
+    """Stroke-3 to absolute positions: one ``[n, 2]`` array per stroke; a trailing unlifted stroke counts, too."""
     strokes = np.asarray(strokes)
     if len(strokes) == 0:
         return []
@@ -96,7 +90,7 @@ def augment_strokes(strokes: np.ndarray, prob: float, rng: np.random.Generator) 
     """Drop points of a stroke-3 drawing with probability ``prob`` where the pen has been down long enough.
 
     A point may go if it and the point before it are pen-down and it is at least the third such in a row; its
-    offset is added to the point kept before it, so that the drawing stays in place.
+    offset is added to the point retained before it, so that the drawing stays in place.
     """
     points, _ = _drop_points(np.asarray(strokes), np.array([len(strokes)]), prob, rng)
     return points
@@ -111,12 +105,12 @@ def _drop_points(points, lengths, prob, rng):
     counts = np.zeros(len(points), bool)
     counts[1:] = down[1:] & down[:-1]
     counts[starts[lengths > 0]] = False
-    # Number of such points in a row, up to each point. A dropped point is pen-down and so is the kept one
-    # before it: whether the predecessor *kept* is pen-down never depends on what was dropped.
+    # Number of such points in a row, up to each point. A dropped point is pen-down and so is the retained one
+    # before it: whether the retained predecessor is pen-down never depends on what was dropped.
     index = np.arange(len(points))
     run = index - np.maximum.accumulate(np.where(counts, -1, index))
-    kept = ~((run >= 3) & (rng.random(len(points)) < prob))
-    first = np.flatnonzero(kept)
+    retained = ~((run >= 3) & (rng.random(len(points)) < prob))
+    first = np.flatnonzero(retained)
     offsets = np.add.reduceat(points[:, :2], first, axis=0)
     drawing = np.repeat(np.arange(len(lengths)), lengths)
     return np.column_stack([offsets, points[first, 2]]), np.bincount(drawing[first], minlength=len(lengths))
@@ -137,8 +131,44 @@ def slerp(p0: np.ndarray, p1: np.ndarray, t: float) -> np.ndarray:
     return (np.sin((1.0 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
 
 
-# -------------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------
 # Files of drawings
+
+
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write a file so that a reader finds the old one or the whole new one, making its directory."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_stale_temporaries(directory: Path) -> None:
+    """Delete what a killed process was writing with ``write_file``."""
+    for part in directory.glob(".*.part") if os.name != "nt" else ():  # there, signal 0 is Ctrl-C
+        try:
+            os.kill(int(part.suffixes[-2][1:]), 0)  # is that process still there?
+        except (ProcessLookupError, ValueError, IndexError):
+            part.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def save_strokes(path: str | Path, strokes: dict[str, list[np.ndarray]]) -> None:
+    """Write a category, stroke-3 drawings by split, as ``load_strokes`` and QuickDraw's users read it."""
+    arrays = {}
+    for split, drawings in strokes.items():
+        arrays[split] = np.empty(len(drawings), object)
+        for i, drawing in enumerate(drawings):  # one by one: drawings of one length would become a block
+            arrays[split][i] = drawing
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_file(path, buffer.getvalue())
+
 
 def _check_drawings(array: np.ndarray) -> list[np.ndarray]:
     """An array as read, to a list of stroke-3 drawings. Raises ValueError naming the first bad index."""
@@ -146,7 +176,7 @@ def _check_drawings(array: np.ndarray) -> list[np.ndarray]:
         if array.dtype.hasobject:
             for i, value in enumerate(array.flat):
                 if not isinstance(value, int | float):
-                    raise ValueError(f"drawing {i // array[0].size} holds a {type(value).__name__}; wanted numbers")
+                    raise ValueError(f"drawing {i // array[0].size} holds a {type(value).__name__}; expected numbers")
             array = array.astype(np.float64)
         drawings = list(array)
     elif array.ndim == 1 and array.dtype.hasobject:
@@ -158,7 +188,7 @@ def _check_drawings(array: np.ndarray) -> list[np.ndarray]:
     for i, drawing in enumerate(drawings):
         if not isinstance(drawing, np.ndarray) or drawing.ndim != 2 or drawing.shape[1] != 3:
             what = f"shape {drawing.shape}" if isinstance(drawing, np.ndarray) else type(drawing).__name__
-            raise ValueError(f"drawing {i} is {what}; wanted [n, 3]: dx, dy, pen lifted")
+            raise ValueError(f"drawing {i} is {what}; expected [n, 3]: dx, dy, pen lifted")
         if len(drawing) == 0:
             raise ValueError(f"drawing {i} has no points")
     if drawings:
@@ -183,26 +213,13 @@ def load_strokes(npz_path: str | Path) -> dict[str, list[np.ndarray]]:
     if not path.is_file():
         maker = "make_doodles.py" if path.stem.startswith("doodle_") else f'download_quickdraw.py "{path.stem}"'
         raise FileNotFoundError(f"{path} not found; put it there, or try: python datasets/{maker}")
-    try:
-        archive = zipfile.ZipFile(path)
-    except Exception as error:  # damaged bytes make zipfile trip in many ways, and below NumPy, zlib and pickle
-        raise ValueError(f"{path} is no readable .npz ({_shorten(error)}); fetch or write it again") from None
-    with archive:
-        missing = [split for split in SPLITS if f"{split}.npy" not in archive.namelist()]
-        if missing:
-            raise ValueError(f"{path}: no key {', '.join(missing)}; wanted train, valid and test")
-        strokes = {}
-        for split in SPLITS:
-            try:
-                strokes[split] = _check_drawings(_read_member(archive, split))
-            except Exception as error:
-                raise ValueError(f"{path}, split {split}: refused: {_shorten(error)}") from None
-        return strokes
-
-
-def _shorten(error: Exception) -> str:
-    text = str(error) if isinstance(error, ValueError | pickle.UnpicklingError) else f"{type(error).__name__}: {error}"
-    return text[:300]
+    strokes = {}
+    for split, array in read_arrays(path, SPLITS).items():
+        try:
+            strokes[split] = _check_drawings(array)
+        except Exception as error:
+            raise ValueError(f"{path}, split {split}: refused: {shorten(error)}") from None
+    return strokes
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -210,7 +227,7 @@ def _shorten(error: Exception) -> str:
 
 
 class PackedStrokes(NamedTuple):
-    """Drawings laid end to end, so that a batch needs no Python loop."""
+    """Stroke-3 drawings laid end to end, so that a batch needs no Python loop."""
 
     points: np.ndarray  # [total, 3] float32
     starts: np.ndarray  # [n] first row of each drawing
@@ -223,12 +240,29 @@ class PackedStrokes(NamedTuple):
         points = np.concatenate(drawings) if drawings else np.zeros((0, 3))
         limits = [OFFSET_LIMIT, OFFSET_LIMIT, 1]  # before float32, which far offsets would overflow
         points = np.clip(points, np.negative(limits), limits).astype(np.float32)
-        return cls.of(points, lengths)
+        return cls.from_packed(points, lengths)
 
     @classmethod
-    def of(cls, points: np.ndarray, lengths: np.ndarray) -> "PackedStrokes":
+    def from_packed(cls, points: np.ndarray, lengths: np.ndarray) -> "PackedStrokes":
         """Drawings that lie end to end already, in place."""
         return cls(points, np.cumsum(lengths) - lengths, lengths)
+
+    @classmethod
+    def concatenate(cls, parts: "list[PackedStrokes]") -> "PackedStrokes":
+        """The drawings of several, in their order."""
+        return cls.from_packed(
+            np.concatenate([part.points for part in parts]), np.concatenate([part.lengths for part in parts])
+        )
+
+    def gather(self, indices: np.ndarray) -> "PackedStrokes":
+        """Some of the drawings, copied."""
+        lengths = self.lengths[indices]
+        rows = np.arange(lengths.sum()) + np.repeat(self.starts[indices] - np.cumsum(lengths) + lengths, lengths)
+        return self.from_packed(self.points[rows], lengths)
+
+    def drawings(self) -> list[np.ndarray]:
+        """Each drawing ``[n, 3]``, as a view."""
+        return np.split(self.points, self.starts[1:]) if len(self.starts) else []
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest (x, y) of each drawing, seen from its first point: two ``[n, 2]``."""
@@ -245,33 +279,32 @@ class PackedStrokes(NamedTuple):
         first = self.points[self.starts, :2]
         self.points[self.starts, :2] = np.where(self.lengths[:, None] > 1, -(low + high) / 2, first)
 
-    def longer_sides(self) -> np.ndarray:
+    def max_extent(self) -> np.ndarray:
         """The longer side of each drawing's bounds ``[n]``."""
         low, high = self.bounds()
         return (high - low).max(axis=1)
 
-    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(points laid end to end, lengths) of some drawings."""
-        lengths = self.lengths[indices]
-        rows = np.arange(lengths.sum()) + np.repeat(self.starts[indices] - np.cumsum(lengths) + lengths, lengths)
-        return self.points[rows], lengths
+    def offset_moments(self) -> tuple[int, float, float]:
+        """(count, mean, standard deviation) of all dx and dy; all 0 if there are none."""
+        offsets = self.points[:, :2]
+        if not offsets.size:
+            return 0, 0.0, 0.0
+        return offsets.size, float(np.mean(offsets, dtype=np.float64)), float(np.std(offsets, dtype=np.float64))
 
 
-def offset_moments(drawings: list[np.ndarray]) -> tuple[int, float, float]:
-    """(count, mean, standard deviation) of all dx and dy; all 0 if there are none."""
-    offsets = PackedStrokes.pack(drawings).points[:, :2]
-    if not offsets.size:
-        return 0, 0.0, 0.0
-    return offsets.size, float(np.mean(offsets, dtype=np.float64)), float(np.std(offsets, dtype=np.float64))
+def load_packed_strokes(npz_path: str | Path) -> dict[str, PackedStrokes]:
+    """``load_strokes``, each split packed. Raises as it does."""
+    return {split: PackedStrokes.pack(drawings) for split, drawings in load_strokes(npz_path).items()}
 
 
-def get_scale_factor(drawings: list[np.ndarray]) -> float:
+def get_scale_factor(train: list[np.ndarray] | PackedStrokes) -> float:
     """Standard deviation of all dx and dy, by which strokes are divided. Raises ValueError if it is zero."""
-    return pooled_scale_factor([offset_moments(drawings)])
+    packed = train if isinstance(train, PackedStrokes) else PackedStrokes.pack(train)
+    return pooled_scale_factor([packed.offset_moments()])
 
 
 def pooled_scale_factor(moments: list[tuple[int, float, float]]) -> float:
-    """``get_scale_factor`` of all drawings of several lists, from the ``offset_moments`` of each."""
+    """``get_scale_factor`` of the drawings of several categories, from the ``offset_moments`` of each."""
     counts, means, deviations = np.array(moments).T
     shares = counts / max(counts.sum(), 1.0)
     scale_factor = float(np.sqrt(shares @ deviations**2 + shares @ (means - shares @ means) ** 2))
@@ -280,11 +313,11 @@ def pooled_scale_factor(moments: list[tuple[int, float, float]]) -> float:
     return scale_factor
 
 
-def strokes_digest(strokes: dict[str, list[np.ndarray]]) -> str:
-    """A hash over all drawings of a category and the settings they are drawn with: ties bitmaps to them."""
+def strokes_digest(strokes: dict[str, list[np.ndarray] | PackedStrokes]) -> str:
+    """A hash over all drawings of a category and the settings they are rasterised with: ties bitmaps to them."""
     digest = hashlib.sha256(repr(sorted(DRAWING_SETTINGS.items())).encode())
     for split in SPLITS:
-        packed = PackedStrokes.pack(strokes[split])
+        packed = strokes[split] if isinstance(strokes[split], PackedStrokes) else PackedStrokes.pack(strokes[split])
         digest.update(packed.lengths.tobytes() + packed.points.tobytes())
     return digest.hexdigest()
 
@@ -296,11 +329,16 @@ def npz_path(data_dir: str | Path, data_set: str) -> Path:
     """
     if "://" in str(data_dir):
         raise ValueError(f"data_dir {data_dir} is an address; fetch the files first and give a directory")
-    if PureWindowsPath(data_set).name != data_set:  # splits at / and \; a stranger's model_config.json may say ../..
+    if PureWindowsPath(data_set).name != data_set:  # splits at / and \; a downloaded model_config.json may say ../..
         raise ValueError(f"data_set {data_set[:100]!r} is not the bare name of a file in {data_dir}/npz")
     path = Path(data_dir) / "npz" / (data_set if data_set.endswith(".npz") else f"{data_set}.npz")
     spaced = path.with_name(path.name.replace("_", " "))
     return spaced if spaced.is_file() and not path.is_file() else path
+
+
+def category_name(data_set: str) -> str:
+    """``"cat.npz"`` -> ``"cat"``."""
+    return data_set.removesuffix(".npz")
 
 
 def bitmap_path(data_dir: str | Path, data_set: str, height: int, width: int) -> Path:
@@ -309,7 +347,7 @@ def bitmap_path(data_dir: str | Path, data_set: str, height: int, width: int) ->
 
 
 def load_bitmaps(path: str | Path, digest: str, command: str = "python render_svg2bitmap.py") -> dict[str, np.ndarray]:
-    """Read a category's bitmaps, uint8 ``[n, H, W]`` a split, in the order of its strokes.
+    """Read a category's bitmaps, uint8 ``[n, H, W]`` per split, in the order of its strokes.
 
     Raises FileNotFoundError if there are none, ValueError if they belong to other strokes or settings; both name
     the ``command`` that makes them.
@@ -319,41 +357,45 @@ def load_bitmaps(path: str | Path, digest: str, command: str = "python render_sv
         raise FileNotFoundError(f"{path} not found; {remedy}")
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            found = str(file["digest"])
-            bitmaps = {split: file[split] for split in SPLITS} if found == digest else {}
+            actual = str(file["digest"])
+            bitmaps = {split: file[split] for split in SPLITS} if actual == digest else {}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
         raise ValueError(f"{path} is no readable bitmap file ({error}); {remedy} --overwrite") from None
-    if found != digest:
+    if actual != digest:
         raise ValueError(f"{path} was made from other strokes or settings than those in npz/; {remedy}")
     return bitmaps
 
 
 class Batch(NamedTuple):
-    """Some drawings: stroke-5 with its start token, their bitmaps, and where they came from."""
+    """Some drawings, laid end to end as they are in memory; the model pads them where it needs to."""
 
-    strokes: np.ndarray  # [N, T + 1, 5] float32
-    images: np.ndarray  # [N, H, W, 1] float32, 0 (ink) .. 255 (paper)
-    lengths: np.ndarray  # [N] points
-    indices: np.ndarray  # [N] place in the loader
+    points: np.ndarray  # [P, 3] float32 stroke-3, P = sum(lengths)
+    lengths: np.ndarray  # [N] int32
+    images: np.ndarray  # [N, H, W] uint8, 0 (ink) .. 255 (paper)
+    indices: np.ndarray  # [N] index in the loader
+
+    def shard(self, index: int, count: int) -> "Batch":
+        """Every ``count``-th drawing, from the ``index``-th on."""
+        packed = PackedStrokes.from_packed(self.points, self.lengths).gather(np.arange(len(self.lengths))[index::count])
+        return Batch(packed.points, packed.lengths, self.images[index::count], self.indices[index::count])
 
 
 class DataLoader:
     """Batches of one split, its drawings in order of length.
 
     ``strokes`` are stroke-3 drawings, divided here by ``scale_factor``; ``images`` uint8 ``[n, H, W]`` and
-    ``labels`` (category numbers) belong to them one by one. With ``skip_padding`` a batch reaches one row beyond
-    its longest drawing, without it ``max_seq_len``, as in the original. ``centred`` drawings begin at the centre of
+    ``labels`` (category numbers) belong to them one by one. ``centred`` drawings begin at the centre of
     their bounds, which is the centre of their bitmap, instead of at their first point.
 
     Training batches are augmented: axes stretched by 1 +- ``random_scale_factor``, drawings turned by up to
     ``random_rotation`` degrees, mirrored left to right with ``mirror_prob``, points dropped with
-    ``augment_stroke_prob``. ``draw(drawings, labels)`` -> uint8 ``[N, H, W]`` makes their bitmaps from what came
+    ``augment_stroke_prob``. ``rasterize(drawings, labels)`` -> uint8 ``[N, H, W]`` makes their bitmaps from what came
     out; without it they keep those of ``images``, as in the original.
     """
 
     def __init__(
         self,
-        strokes: list[np.ndarray],
+        strokes: list[np.ndarray] | PackedStrokes,
         images: np.ndarray | None = None,
         labels: np.ndarray | None = None,
         *,
@@ -364,33 +406,38 @@ class DataLoader:
         augment_stroke_prob: float = 0.0,
         random_rotation: float = 0.0,
         mirror_prob: float = 0.0,
-        draw: Callable[[list[np.ndarray], np.ndarray], np.ndarray] | None = None,
-        skip_padding: bool = False,
+        rasterize: Callable[[list[np.ndarray], np.ndarray], np.ndarray] | None = None,
         centred: bool = False,
         seed: int = 0,
     ):
-        order = np.argsort([len(drawing) for drawing in strokes], kind="stable")
-        self.order = order  # place in the list given, for each place in the loader
-        self.packed = PackedStrokes.pack([strokes[i] for i in order])
+        packed = strokes if isinstance(strokes, PackedStrokes) else PackedStrokes.pack(strokes)
+        self.order = np.argsort(packed.lengths, kind="stable")  # index in the list given, for each index in the loader
+        self.packed = packed.gather(self.order)
         self.packed.points[:, :2] /= scale_factor
         self.centred = centred
         if centred:
             self.packed.centre()
-        self.images = np.zeros((len(strokes), 0, 0), np.uint8) if images is None else images[order]
-        self.labels = np.zeros(len(strokes), np.int64) if labels is None else np.asarray(labels)[order]
+        self.images = np.zeros((len(self), 0, 0), np.uint8) if images is None else images[self.order]
+        self.labels = np.zeros(len(self), np.int64) if labels is None else np.asarray(labels)[self.order]
         self.scale_factor = scale_factor
+        self.category_scale_factors = {}  # category -> its own scale factor, by which its bitmaps were drawn
+        self.skipped = 0  # drawings of all splits that were longer than max_seq_len
         self.batch_size = batch_size
         self.max_seq_len = max_seq_len
         self.random_scale_factor = random_scale_factor
         self.augment_stroke_prob = augment_stroke_prob
         self.random_rotation = random_rotation
         self.mirror_prob = mirror_prob
-        self.draw = draw
-        self.skip_padding = skip_padding
+        self.rasterize = rasterize
         self.rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
         return len(self.packed.lengths)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Points of each drawing ``[n]``."""
+        return self.packed.lengths
 
     @property
     def num_batches(self) -> int:
@@ -399,33 +446,28 @@ class DataLoader:
 
     def strokes(self, index: int) -> np.ndarray:
         """One normalised stroke-3 drawing ``[n, 3]``."""
-        return self.packed.take(np.array([index]))[0]
+        return self.packed.gather(np.array([index])).points
 
     def random_batch(self, rng: np.random.Generator | None = None) -> Batch:
         """``batch_size`` distinct drawings at random (all, if there are fewer), augmented."""
         rng = self.rng if rng is None else rng
         indices = rng.choice(len(self), min(self.batch_size, len(self)), replace=False)
-        return self._batch(indices, rng)
+        strokes, images = self._augment(self.packed.gather(indices), rng), self.images[indices]
+        if self.rasterize is not None:
+            images = self.rasterize(strokes.drawings(), self.labels[indices])
+        return Batch(strokes.points, strokes.lengths.astype(np.int32), images, indices)
 
     def get_batch(self, i: int) -> Batch:
         """The ``i``-th evaluation batch: consecutive drawings, not augmented."""
         if not 0 <= i < self.num_batches:
             raise IndexError(f"batch {i} of {self.num_batches}")
-        return self._batch(np.arange(i * self.batch_size, min((i + 1) * self.batch_size, len(self))), None)
+        indices = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, len(self)))
+        strokes = self.packed.gather(indices)
+        return Batch(strokes.points, strokes.lengths.astype(np.int32), self.images[indices], indices)
 
-    def _batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> Batch:
-        points, lengths = self.packed.take(indices)
-        images = self.images[indices]
-        if rng is not None:
-            points, lengths = self._augment(points, lengths, rng)
-            if self.draw is not None:
-                drawings = np.split(points, np.cumsum(lengths)[:-1])
-                images = self.draw(drawings, self.labels[indices])
-        steps = int(lengths.max()) + 1 if self.skip_padding else self.max_seq_len
-        return Batch(pad_batch(points, lengths, steps), images[..., None].astype(np.float32), lengths, indices)
-
-    def _augment(self, points, lengths, rng):
-        """Stretched, turned, mirrored, thinned; drawings that are drawn anew keep their longer side."""
+    def _augment(self, strokes: PackedStrokes, rng: np.random.Generator) -> PackedStrokes:
+        """Stretched, turned, mirrored, thinned; drawings that are rasterised anew keep their longer side."""
+        points, _, lengths = strokes
         maps = np.zeros((len(lengths), 2, 2))  # row vectors times these
         maps[:, [0, 1], [0, 1]] = 1.0
         if self.random_scale_factor > 0:
@@ -437,33 +479,14 @@ class DataLoader:
             maps = maps @ np.stack([cos, sin, -sin, cos], axis=1).reshape(-1, 2, 2)
         if self.mirror_prob > 0:
             maps[:, :, 0] *= np.where(rng.random(len(lengths)) < self.mirror_prob, -1.0, 1.0)[:, None]
-        before = PackedStrokes.of(points, lengths).longer_sides() if self.draw else None
+        before = strokes.max_extent() if self.rasterize else None
         points[:, :2] = np.einsum("pi,pij->pj", points[:, :2], np.repeat(maps, lengths, axis=0))
-        if self.draw is not None:  # a bitmap always fills its page: it would not show a change of size
-            after = PackedStrokes.of(points, lengths).longer_sides()
-            points[:, :2] *= np.repeat(before / np.maximum(after, 1e-6), lengths)[:, None]
-        points, lengths = _drop_points(points, lengths, self.augment_stroke_prob, rng)
+        if self.rasterize is not None:  # a bitmap always fills its page: it would not show a change of size
+            points[:, :2] *= np.repeat(before / np.maximum(strokes.max_extent(), 1e-6), lengths)[:, None]
+        augmented = PackedStrokes.from_packed(*_drop_points(points, lengths, self.augment_stroke_prob, rng))
         if self.centred:
-            PackedStrokes.of(points, lengths).centre()
-        return points, lengths
-
-
-def pad_batch(points: np.ndarray, lengths: np.ndarray, steps: int) -> np.ndarray:
-    """Drawings laid end to end to stroke-5 ``[N, steps + 1, 5]``: start token, points, end states."""
-    batch = np.zeros((len(lengths), steps + 1, 5), np.float32)
-    batch[:, 0, 2] = 1
-    batch[:, 1:, 4] = np.arange(steps) >= lengths[:, None]
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    column = 1 + np.arange(len(points)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    batch[row, column, :2] = points[:, :2]
-    batch[row, column, 3] = points[:, 2]
-    batch[row, column, 2] = 1 - points[:, 2]
-    return batch
-
-
-def category_name(data_set: str) -> str:
-    """``"cat.npz"`` -> ``"cat"``."""
-    return data_set.removesuffix(".npz")
+            augmented.centre()
+        return augmented
 
 
 def line_width_pixels(train: DataLoader, hps) -> float:
@@ -478,48 +501,8 @@ def line_width_pixels(train: DataLoader, hps) -> float:
     return float(np.mean(widths))
 
 
-class _Category(NamedTuple):
-    """One category without its too long drawings; strokes and bitmaps are a worker's share of them."""
-
-    strokes: dict[str, list[np.ndarray]]  # by split
-    bitmaps: dict[str, np.ndarray]
-    scale_factor: float
-    moments: tuple[int, float, float]
-    longest: int
-    skipped: int
-
-
-def _read_category(data_dir, data_set: str, hps, images: bool, share: tuple[int, int]) -> _Category:
-    path = npz_path(data_dir, data_set)
-    found = load_strokes(path)
-    try:
-        scale_factor = get_scale_factor(found["train"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    rasters = None
-    if images and hps.conditional:
-        path = bitmap_path(data_dir, data_set, hps.img_H, hps.img_W)
-        asked = f"data_set=[{','.join(hps.data_set)}],img_H={hps.img_H},img_W={hps.img_W}"
-        command = f'python render_svg2bitmap.py --data_dir {data_dir} --hparams="{asked}"'
-        rasters = load_bitmaps(path, strokes_digest(found), command)
-        for split in SPLITS:
-            wanted = (len(found[split]), hps.img_H, hps.img_W)
-            if rasters[split].shape != wanted or rasters[split].dtype != np.uint8:
-                raise ValueError(f"{path}, split {split}: wanted uint8 {wanted}; run: {command} --overwrite")
-    fits = {split: [i for i, drawing in enumerate(found[split]) if len(drawing) <= hps.max_seq_len] for split in SPLITS}
-    moments = offset_moments([found["train"][i] for i in fits["train"]])
-    longest = max((len(found[split][i]) for split in SPLITS for i in fits[split]), default=0)
-    skipped = sum(len(found[split]) - len(fits[split]) for split in SPLITS)
-    strokes, bitmaps, (worker, workers) = {}, {}, share
-    for split in SPLITS:
-        own = fits[split][worker::workers]
-        strokes[split] = [found[split][i] for i in own]
-        bitmaps[split] = np.zeros((len(own), 0, 0), np.uint8) if rasters is None else rasters[split][own]
-    return _Category(strokes, bitmaps, scale_factor, moments, longest, skipped)
-
-
-def draw_like_data(rasterize: Callable, hps, rescale: np.ndarray, drawings, labels: np.ndarray) -> np.ndarray:
-    """Bitmaps uint8 ``[N, H, W]`` of drawings, drawn as those of their categories are by ``rasterize``.
+def rasterize_augmented(rasterize: Callable, hps, rescale: np.ndarray, drawings, labels: np.ndarray) -> np.ndarray:
+    """Bitmaps uint8 ``[N, H, W]`` of drawings, made as those of their categories are by ``rasterize``.
 
     A model's strokes are normalised by the scale factor of all categories, bitmaps by each one's own: ``rescale``,
     the former over the latter, has a number for each category.
@@ -528,54 +511,101 @@ def draw_like_data(rasterize: Callable, hps, rescale: np.ndarray, drawings, labe
     return rasterize(rescaled, hps.img_H, hps.img_W)
 
 
+class _Category(NamedTuple):
+    """One category without its too long drawings; strokes and bitmaps are a worker's shard of them."""
+
+    strokes: dict[str, PackedStrokes]  # by split
+    bitmaps: dict[str, np.ndarray]
+    scale_factor: float
+    moments: tuple[int, float, float]
+    longest: int
+    skipped: int
+
+
+def _read_category(data_dir, data_set: str, hps, images: bool, shard: tuple[int, int]) -> _Category:
+    path = npz_path(data_dir, data_set)
+    whole = load_packed_strokes(path)
+    try:
+        scale_factor = get_scale_factor(whole["train"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    bitmaps = _read_bitmaps(data_dir, data_set, hps, whole) if images and hps.conditional else None
+    fits = {split: np.flatnonzero(whole[split].lengths <= hps.max_seq_len) for split in SPLITS}
+    moments = whole["train"].gather(fits["train"]).offset_moments()
+    longest = max(int(whole[split].lengths[fits[split]].max(initial=0)) for split in SPLITS)
+    skipped = sum(len(whole[split].lengths) - len(fits[split]) for split in SPLITS)
+    own = {split: fits[split][shard[0] :: shard[1]] for split in SPLITS}
+    return _Category(
+        {split: whole[split].gather(own[split]) for split in SPLITS},
+        {
+            split: np.zeros((len(own[split]), 0, 0), np.uint8) if bitmaps is None else bitmaps[split][own[split]]
+            for split in SPLITS
+        },
+        scale_factor,
+        moments,
+        longest,
+        skipped,
+    )
+
+
+def _read_bitmaps(data_dir, data_set: str, hps, strokes: dict[str, PackedStrokes]) -> dict[str, np.ndarray]:
+    path = bitmap_path(data_dir, data_set, hps.img_H, hps.img_W)
+    asked = f"data_set=[{','.join(hps.data_set)}],img_H={hps.img_H},img_W={hps.img_W}"
+    command = f'python render_svg2bitmap.py --data_dir {data_dir} --hparams="{asked}"'
+    bitmaps = load_bitmaps(path, strokes_digest(strokes), command)
+    for split in SPLITS:
+        expected = (len(strokes[split].lengths), hps.img_H, hps.img_W)
+        if bitmaps[split].shape != expected or bitmaps[split].dtype != np.uint8:
+            raise ValueError(f"{path}, split {split}: expected uint8 {expected}; run: {command} --overwrite")
+    return bitmaps
+
+
 def load_dataset(
     data_dir: str | Path,
     hps,
     images: bool = True,
     rasterize: Callable | None = None,
-    share: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] = (0, 1),
 ):
     """Read the strokes and bitmaps of all ``hps.data_set`` -> (train, valid, test, hps).
 
     The three ``DataLoader`` pool all categories; the hyper-parameters returned have ``max_seq_len`` replaced by
     the longest drawing's. Drawings over ``hps.max_seq_len`` points are skipped; ``train.skipped`` counts them.
-    ``images=False`` reads no bitmaps; ``rasterize(drawings, H, W)`` draws those of augmented training drawings, where
-    ``hps.augment_bitmaps`` asks for it. ``share`` (i, n) keeps drawings i, i + n, i + 2n ... of each category;
+    ``images=False`` reads no bitmaps; ``rasterize(drawings, H, W)`` makes those of augmented training drawings, where
+    ``hps.augment_bitmaps`` asks for it. ``shard`` (i, n) keeps drawings i, i + n, i + 2n ... of each category;
     lengths and scale factors are those of all. Raises FileNotFoundError or ValueError with the remedy.
     """
-    categories = [_read_category(data_dir, data_set, hps, images, share) for data_set in hps.data_set]
-    strokes = {split: [drawing for category in categories for drawing in category.strokes[split]] for split in SPLITS}
+    categories = [_read_category(data_dir, data_set, hps, images, shard) for data_set in hps.data_set]
     for split in SPLITS:
-        if not strokes[split]:
-            whose = f"for worker {share[0]} of {share[1]} " if share[1] > 1 else ""
+        if not any(len(category.strokes[split].lengths) for category in categories):
+            whose = f"for worker {shard[0]} of {shard[1]} " if shard[1] > 1 else ""
             names = ", ".join(hps.data_set)
             raise ValueError(f"no {split} drawing of {hps.max_seq_len} points or fewer {whose}in {names}")
     hps = hps.replace(max_seq_len=max(category.longest for category in categories))
     scale_factor = pooled_scale_factor([category.moments for category in categories])
-    train, valid, test = (_pool(categories, split, strokes[split], scale_factor, hps) for split in SPLITS)
-    train.skipped = sum(category.skipped for category in categories)
+    train, valid, test = (_pool(categories, split, scale_factor, hps) for split in SPLITS)
     scales = [category.scale_factor for category in categories]
-    if hps.augment_bitmaps and rasterize is not None:
-        train.draw = functools.partial(draw_like_data, rasterize, hps, scale_factor / np.array(scales))
     train.category_scale_factors = dict(zip(map(category_name, hps.data_set), scales, strict=True))
+    train.skipped = sum(category.skipped for category in categories)
+    if hps.augment_bitmaps and rasterize is not None:
+        train.rasterize = functools.partial(rasterize_augmented, rasterize, hps, scale_factor / np.array(scales))
     return train, valid, test, hps
 
 
-def _pool(categories: list[_Category], split: str, strokes: list, scale_factor: float, hps) -> DataLoader:
+def _pool(categories: list[_Category], split: str, scale_factor: float, hps) -> DataLoader:
     """The loader of all categories' drawings of a split, whose bitmaps it takes away from them."""
-    augmented = split == "train"
+    counts = [len(category.strokes[split].lengths) for category in categories]
+    augmentation = dict.fromkeys(
+        ("random_scale_factor", "augment_stroke_prob", "random_rotation", "mirror_prob") if split == "train" else ()
+    )
     return DataLoader(
-        strokes,
+        PackedStrokes.concatenate([category.strokes.pop(split) for category in categories]),
         np.concatenate([category.bitmaps.pop(split) for category in categories]),
-        np.repeat(np.arange(len(categories)), [len(category.strokes[split]) for category in categories]),
+        np.repeat(np.arange(len(categories)), counts),
         scale_factor=scale_factor,
         batch_size=hps.batch_size,
         max_seq_len=hps.max_seq_len,
-        random_scale_factor=hps.random_scale_factor if augmented else 0.0,
-        augment_stroke_prob=hps.augment_stroke_prob if augmented else 0.0,
-        random_rotation=hps.random_rotation if augmented else 0.0,
-        mirror_prob=hps.mirror_prob if augmented else 0.0,
-        skip_padding=hps.skip_padding,
-        centred=hps.pen_position,
+        centred=hps.use_position,
         seed=hps.seed,
+        **{name: getattr(hps, name) for name in augmentation},
     )
