@@ -1,16 +1,16 @@
 """The three recurrent cells, their initialisers, and the unrolling of a cell over time.
 
-Letters: N batch, T steps, I input size, C context size, U ``num_units``. Gates stand in the order i, j (the
-candidate), f, o; the forget gate has a bias of 1. "kept" marks what is as it is only to equal the original.
+Letters: N batch, T steps, I input size, C context size, U ``num_units``, P points in all (the needed rows of all
+steps). Gates stand in the order i, j (the candidate), f, o; the forget gate has a bias of 1.
 
 A cell holds its weights under the original's names (``cell.weights``) and describes one step of itself:
 
     products, params = cell.prepare(context)
-    output, state = cell.step(x, state, product, params, mask)
+    output, state = cell.step(x, state, dense, params, mask)
 
-``products`` are its matrix products, name -> (matrix, offset); ``step`` asks for one with ``product(name, a)``,
-which is a . matrix + offset, so that ``unroll`` can keep each result for the backward pass and form all weight
-gradients after the loop, one large product a matrix. ``params`` are all other weights that a step reads.
+``products`` are its matrix products, name -> (matrix, offset); ``step`` asks for one with ``dense(name, a)``,
+which is a . matrix + offset, so that ``unroll`` can store each result for the backward pass and form all weight
+gradients after the loop, one large product per matrix. ``params`` are all other weights that a step reads.
 """
 
 import tensorflow as tf
@@ -26,7 +26,7 @@ HYPER_EMBEDDING = 32
 
 
 def glorot_uniform(shape: tuple[int, ...], seed: tuple[int, int]) -> tf.Tensor:
-    """Uniform in +-sqrt(6 / (fan in + fan out)); a bias counts its length as both (kept)."""
+    """Uniform in +-sqrt(6 / (fan in + fan out)); a bias counts its length as both, as in the original."""
     limit = (6.0 / (shape[0] + shape[-1])) ** 0.5
     return tf.random.stateless_uniform(shape, seed, -limit, limit)
 
@@ -37,6 +37,25 @@ def orthogonal_gates(units: int, seed: tuple[int, int]) -> tf.Tensor:
     q, r = tf.linalg.qr(normal)
     q *= tf.sign(tf.linalg.diag_part(r))[:, None, :]  # makes the draw uniform over orthogonal matrices
     return tf.concat(tf.unstack(q), axis=1)
+
+
+class Initializer:
+    """Initial weights, each from a seed of its own: the order of the calls tells them apart."""
+
+    def __init__(self, seed: int):
+        self.seed, self.count = seed, 0
+
+    def _next_seed(self):
+        self.count += 1
+        return (self.seed, 1000 + self.count)
+
+    def normal(self, shape, stddev: float) -> tf.Variable:
+        """Normal with mean 0."""
+        return tf.Variable(tf.random.stateless_normal(shape, self._next_seed(), stddev=stddev))
+
+    def glorot(self, shape) -> tf.Variable:
+        """``glorot_uniform``."""
+        return tf.Variable(glorot_uniform(shape, self._next_seed()))
 
 
 @tf.custom_gradient
@@ -52,8 +71,8 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
 
     def backward(d):
         d_normed = d * gamma
-        along = tf.reduce_mean(d_normed * normed, axis=-1, keepdims=True)
-        d_x = (d_normed - tf.reduce_mean(d_normed, axis=-1, keepdims=True) - normed * along) * scale
+        projection = tf.reduce_mean(d_normed * normed, axis=-1, keepdims=True)
+        d_x = (d_normed - tf.reduce_mean(d_normed, axis=-1, keepdims=True) - normed * projection) * scale
         d_gamma = tf.reshape(tf.reduce_sum(d * normed, axis=-2), tf.shape(gamma))
         return d_x, d_gamma, tf.reshape(tf.reduce_sum(d, axis=-2), tf.shape(beta))
 
@@ -78,8 +97,8 @@ def _context_offset(context, rows, bias=None):
     return offset
 
 
-def _gates_product(weights, context):
-    """All gates from [x, h] in one product, what the context and the bias add as its offset."""
+def _gate_products(weights, context):
+    """All gates from [x, h] in one product; what the context and the bias add is its offset."""
     x_rows, context_rows = split_rows(weights["W_xh"], context)
     matrix = tf.concat([x_rows, weights["W_hh"]], axis=0)
     return {"gates": (matrix, _context_offset(context, context_rows, weights.get("bias")))}
@@ -101,12 +120,12 @@ class LSTMCell:
 
     def prepare(self, context: tf.Tensor | None = None):
         """(products, params); the last C rows of ``W_xh`` belong to the context ``[N, C]``."""
-        return _gates_product(self.weights, context), {}
+        return _gate_products(self.weights, context), {}
 
-    def step(self, x, state, product, params, mask=None):
+    def step(self, x, state, dense, params, mask=None):
         """c' = c s(f + 1) + s(i) tanh(j), h' = tanh(c') s(o);  x [N, I], state (c, h) -> (h', (c', h'))."""
         c, h = state
-        i, j, f, o = tf.split(product("gates", tf.concat([x, h], axis=1)), 4, axis=1)
+        i, j, f, o = tf.split(dense("gates", tf.concat([x, h], axis=1)), 4, axis=1)
         candidate = _mask(tf.tanh(j), mask)
         c = c * tf.sigmoid(f + FORGET_BIAS) + tf.sigmoid(i) * candidate
         h = tf.tanh(c) * tf.sigmoid(o)
@@ -128,7 +147,7 @@ def _normed_step(gates, c, params, mask):
     candidate = _mask(tf.tanh(j), mask)
     c = c * tf.sigmoid(f + FORGET_BIAS) + tf.sigmoid(i) * candidate
     h = tf.tanh(layer_norm(c, params["c_gamma"], params["c_beta"])) * tf.sigmoid(o)
-    return h, c  # c stays un-normalised (kept)
+    return h, c  # c stays un-normalised, as in the original
 
 
 def _norm_params(weights, prefix=""):
@@ -167,12 +186,12 @@ class LayerNormLSTMCell:
 
     def prepare(self, context: tf.Tensor | None = None):
         """(products, params); the last C rows of ``W_xh`` belong to the context ``[N, C]``."""
-        return _gates_product(self.weights, context), _norm_params(self.weights)
+        return _gate_products(self.weights, context), _norm_params(self.weights)
 
-    def step(self, x, state, product, params, mask=None):
+    def step(self, x, state, dense, params, mask=None):
         """As ``LSTMCell``, with LN(i, j, f, o) and h' = tanh(LN(c')) s(o);  state (h, c) -> (h', (h', c'))."""
         h, c = state
-        gates = _gate_by_gate(product("gates", tf.concat([x, h], axis=1)))
+        gates = _gate_by_gate(dense("gates", tf.concat([x, h], axis=1)))
         h, c = _normed_step(gates, c, params, mask)
         return h, (h, c)
 
@@ -225,7 +244,7 @@ class HyperLSTMCell:
     def prepare(self, context: tf.Tensor | None = None):
         """(products, params); the last C input rows of ``W_xh`` belong to the context ``[N, C]``.
 
-        Four products a step: the strokes' and h's gates, the small cell's, and all twelve embeddings at once.
+        Four products per step: the strokes' and h's gates, the small cell's, and all twelve embeddings at once.
         """
         weights, h_halves = self.weights, self.HALVES[4:]
         x_rows, context_rows = split_rows(weights["W_xh"], context)
@@ -252,16 +271,16 @@ class HyperLSTMCell:
             **{f"small_{name}": value for name, value in small_params.items()},
         }
 
-    def step(self, x, state, product, params, mask=None):
+    def step(self, x, state, dense, params, mask=None):
         """gates = alpha_x . x W_xh + alpha_h . h W_hh + beta + bias, then as ``LayerNormLSTMCell``."""
         h, small_h, c, small_c = state
-        small_gates = product("small", tf.concat([x, h, small_h], axis=1))
+        small_gates = dense("small", tf.concat([x, h, small_h], axis=1))
         small_params = {name: params[f"small_{name}"] for name in ("all_gamma", "all_beta", "c_gamma", "c_beta")}
         small_h, small_c = _normed_step(_gate_by_gate(small_gates), small_c, small_params, None)
-        embeddings = tf.reshape(product("embeddings", small_h), [-1, 12, HYPER_EMBEDDING])
+        embeddings = tf.reshape(dense("embeddings", small_h), [-1, 12, HYPER_EMBEDDING])
         scales = tf.matmul(tf.transpose(embeddings, [1, 0, 2]), params["scales"])  # [12, N, U]
         alpha_x, alpha_h, beta = tf.split(scales, 3)
-        from_x, from_h = _gate_by_gate(product("x", x)), _gate_by_gate(product("h", h))
+        from_x, from_h = _gate_by_gate(dense("x", x)), _gate_by_gate(dense("h", h))
         gates = alpha_x * from_x + alpha_h * from_h + beta + params["bias"]  # [4, N, U]
         h, c = _normed_step(gates, c, params, mask)
         return h, (h, small_h, c, small_c)
@@ -290,15 +309,15 @@ def dropout_mask(shape, keep_prob: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.floor(keep_prob + tf.random.stateless_uniform(shape, seed)) / keep_prob
 
 
-def affine(products):
-    """``product(name, a)`` = a . matrix + offset, for stepping a cell by hand."""
+def make_dense(products):
+    """``dense(name, a)`` = a . matrix + offset, for stepping a cell outside ``unroll``."""
 
-    def product(name, a):
+    def dense(name, a):
         matrix, offset = products[name]
         result = tf.matmul(a, matrix)
         return result if offset is None else result + offset
 
-    return product
+    return dense
 
 
 def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, masks=None, counts=None):
@@ -348,13 +367,13 @@ def _split_list(items, sizes):
     return parts
 
 
-def _first_rows(offset, n):
+def _active_rows(offset, n):
     """Of an offset that differs from row to row, those still needed."""
     return offset[:n] if offset is not None and offset.shape.rank == 2 else offset
 
 
 class _Loop:
-    """The loop over time and the loop back, of one ``unroll``."""
+    """The loop over time of one ``unroll``, and the loop back."""
 
     def __init__(self, cell, inputs, masks, counts, weights, params):
         self.cell, self.inputs, self.masks, self.counts = cell, inputs, masks, counts
@@ -364,18 +383,18 @@ class _Loop:
         self.starts = tf.cumsum(counts, exclusive=True)
 
     def _array(self, columns, size=None):
-        # Not cleared because the loop back reads what the loop wrote; elements differ in their number of rows.
+        # Not cleared, because the loop back reads what the loop wrote; elements differ in their number of rows.
         size, shape = self.steps if size is None else size, [None, columns]
         return tf.TensorArray(tf.float32, size, clear_after_read=False, infer_shape=False, element_shape=shape)
 
     def _arrays(self):
-        """(states, products' operands, products' results) of every step, for the way back."""
+        """(states, products' operands, products' results) of every step, for the backward pass."""
         states = [self._array(size) for size in self.cell.state_sizes]
         operands = {name: self._array(matrix.shape[0]) for name, (matrix, _) in self.weights.items()}
         results = {name: self._array(matrix.shape[1]) for name, (matrix, _) in self.weights.items()}
         return states, operands, results
 
-    def _at(self, t):
+    def _step_inputs(self, t):
         n, start = self.counts[t], self.starts[t]
         return n, self.inputs[t, :n], None if self.masks is None else self.masks[start : start + n]
 
@@ -383,24 +402,24 @@ class _Loop:
         """Outputs, final state, and what ``backward`` reads."""
 
         def body(t, state, ended, outputs, states, operands, results):
-            n, x, mask = self._at(t)
-            product = affine({name: (matrix, _first_rows(b, n)) for name, (matrix, b) in self.weights.items()})
-            made = {}
+            n, x, mask = self._step_inputs(t)
+            dense = make_dense({name: (matrix, _active_rows(b, n)) for name, (matrix, b) in self.weights.items()})
+            recorded = {}
 
-            def recorded_product(name, a):
-                made[name] = (a, product(name, a))
-                return made[name][1]
+            def recorded_dense(name, a):
+                recorded[name] = (a, dense(name, a))
+                return recorded[name][1]
 
-            output, new_state = self.cell.step(x, tuple(state), recorded_product, self.params, mask)
+            output, new_state = self.cell.step(x, tuple(state), recorded_dense, self.params, mask)
             states = [array.write(t, part) for array, part in zip(states, state, strict=True)]
-            operands = {name: operands[name].write(t, made[name][0]) for name in made}
-            results = {name: results[name].write(t, made[name][1]) for name in made}
-            state, ended = self._part(new_state, ended, self.next_counts[t], self.steps - 1 - t)
+            operands = {name: operands[name].write(t, recorded[name][0]) for name in recorded}
+            results = {name: results[name].write(t, recorded[name][1]) for name in recorded}
+            state, ended = self._retire_finished(new_state, ended, self.next_counts[t], self.steps - 1 - t)
             return t + 1, state, ended, outputs.write(t, output), states, operands, results
 
         # Rows that have ended wait in an array, those that end last first.
         ended = [self._array(size, self.steps + 1) for size in self.cell.state_sizes]
-        state, ended = self._part(state, ended, self.counts[0], self.steps)
+        state, ended = self._retire_finished(state, ended, self.counts[0], self.steps)
         start = (tf.constant(0), state, ended, self._array(self.cell.num_units), *self._arrays())
         _, _, ended, outputs, *history = self._while(lambda t, *_: t < self.steps, body, start)
         return outputs.concat(), [array.concat() for array in ended], history
@@ -412,9 +431,9 @@ class _Loop:
         return tf.while_loop(goes_on, body, start, shape_invariants=tuple(shapes))
 
     @staticmethod
-    def _part(state, ended, n, place):
-        """(the first ``n`` rows, the arrays with the others at ``place``)."""
-        ended = [array.write(place, part[n:]) for array, part in zip(ended, state, strict=True)]
+    def _retire_finished(state, ended, n, index):
+        """The first ``n`` rows of the state; the others have ended and wait in arrays, at ``index``."""
+        ended = [array.write(index, part[n:]) for array, part in zip(ended, state, strict=True)]
         return [part[:n] for part in state], ended
 
     def backward(self, history, d_outputs, d_state):
@@ -424,21 +443,21 @@ class _Loop:
         transposed = {name: tf.transpose(matrix) for name, (matrix, _) in self.weights.items()}  # once, not each step
 
         def body(t, d_running, d_params, d_inputs, d_results):
-            n, x, mask = self._at(t)
+            n, x, mask = self._step_inputs(t)
             state = [array.read(t) for array in states]
-            kept = {name: results[name].read(t) for name in names}
+            stored = {name: results[name].read(t) for name in names}
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                sources = [x, *state, *kept.values(), *self.params.values()]
+                sources = [x, *state, *stored.values(), *self.params.values()]
                 tape.watch(sources)
-                product = _replayed_product(transposed, kept)
-                output, new_state = self.cell.step(x, tuple(state), product, self.params, mask)
-            d_new_state = self._join(d_running, d_state, self.next_counts[t], n)
+                dense = _dense_with_deferred_gradient(transposed, stored)
+                output, new_state = self.cell.step(x, tuple(state), dense, self.params, mask)
+            d_new_state = self._append_finished(d_running, d_state, self.next_counts[t], n)
             d_output = d_outputs[self.starts[t] : self.starts[t] + n]
             gradients = tape.gradient(
                 [output, *new_state], sources, [d_output, *d_new_state], unconnected_gradients="zero"
             )
-            (d_x,), d_running, d_kept, d_new = _split_list(gradients, [1, len(state), len(names), len(self.params)])
-            d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_kept, strict=True)}
+            (d_x,), d_running, d_stored, d_new = _split_list(gradients, [1, len(state), len(names), len(self.params)])
+            d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_stored, strict=True)}
             d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]
             return t - 1, d_running, d_params, d_inputs.write(t, d_x), d_results
 
@@ -446,8 +465,8 @@ class _Loop:
         nothing = [part[:0] for part in d_state]
         start = (self.steps - 1, nothing, zeros, self._array(self.inputs.shape[2]), self._arrays()[2])
         _, d_running, d_params, d_inputs, d_results = self._while(lambda t, *_: t >= 0, body, start)
-        d_state = self._join(d_running, d_state, self.counts[0], tf.shape(self.inputs)[1])
-        index = self._places()
+        d_state = self._append_finished(d_running, d_state, self.counts[0], tf.shape(self.inputs)[1])
+        index = self._packed_indices()
         d_inputs = tf.scatter_nd(index, d_inputs.concat(), tf.shape(self.inputs))
         d_matrices, d_offsets = [], []
         for name, (_, offset) in self.weights.items():
@@ -461,24 +480,24 @@ class _Loop:
         return (d_inputs, *d_state, *d_matrices, *d_offsets, *d_params)
 
     @staticmethod
-    def _join(first, parts, start, end):
-        """Tensors of ``start`` rows, then those that ``parts`` have up to ``end``."""
-        return [tf.concat([a, b[start:end]], axis=0) for a, b in zip(first, parts, strict=True)]
+    def _append_finished(active, finished, start, end):
+        """Gradients of the ``start`` rows that go on, then of those that ended here, up to ``end``."""
+        return [tf.concat([a, b[start:end]], axis=0) for a, b in zip(active, finished, strict=True)]
 
-    def _places(self):
+    def _packed_indices(self):
         """(step, row) of each needed row, ``[P, 2]``, in the order of the outputs."""
         rows = tf.range(tf.shape(self.inputs)[1])
         return tf.cast(tf.where(rows[None, :] < self.counts[:, None]), tf.int32)
 
 
-def _replayed_product(transposed, results):
-    """``product`` for the backward pass: the kept result instead of a product, a product for its gradient."""
+def _dense_with_deferred_gradient(transposed, results):
+    """``dense`` for the backward pass: the stored result instead of a product, whose gradient is a product."""
 
-    def product(name, a):
+    def dense(name, a):
         @tf.custom_gradient
         def replay(a, result):
             return tf.identity(result), lambda d: (tf.matmul(d, transposed[name]), d)
 
         return replay(a, results[name])
 
-    return product
+    return dense
