@@ -166,10 +166,10 @@ def pad_strokes(points: tf.Tensor, lengths: tf.Tensor, steps: tf.Tensor | int) -
 
     Row 0 is the start token, then come the points, then the end state up to the last row.
     """
-    packed = tf.RaggedTensor.from_row_lengths(tf.cast(points, tf.float32), lengths, validate=False)
-    strokes = packed.to_tensor(shape=[None, steps, 3])  # [N, steps, 3]
-    lifted, ended = strokes[:, :, 2:], 1.0 - tf.sequence_mask(lengths, steps, tf.float32)[:, :, None]
-    strokes = tf.concat([strokes[:, :, :2], 1.0 - lifted - ended, lifted, ended], axis=2)
+    real = tf.sequence_mask(lengths, steps)  # [N, steps]
+    strokes = tf.scatter_nd(tf.where(real), tf.cast(points, tf.float32), [*tf.unstack(tf.shape(real, tf.int64)), 3])
+    lifted, ended = strokes[:, :, 2:], 1.0 - tf.cast(real, tf.float32)[:, :, None]
+    strokes = tf.concat([strokes[:, :, :2], 1.0 - lifted - ended, lifted, ended], axis=2)  # [N, steps, 5]
     return tf.concat([tf.tile(START[None, None], [tf.shape(strokes)[0], 1, 1]), strokes], axis=1)
 
 
@@ -280,7 +280,7 @@ class Model(tf.Module):
         order = tf.argsort(lengths, direction="DESCENDING")  # so that at each step the first rows go on
         strokes, targets = tf.gather(strokes, order), tf.gather(targets, order)  # [N, T, 5], [N, T, 5]
         code = self.as_code(code, tf.shape(strokes)[0])
-        code = tf.nest.map_structure(lambda part: tf.gather(part, order), code)
+        code = tf.nest.map_structure(lambda part: part if part is None else tf.gather(part, order), code)
         goes_on = tf.range(tf.shape(strokes)[1])[:, None] <= tf.gather(lengths, order)[None]  # [T, N]
         counts = tf.reduce_sum(tf.cast(goes_on, tf.int32), axis=1)  # [T]
         output, _ = self._decode(strokes, code, None, training, seed, counts)  # [P, 3 + 6M]
@@ -317,12 +317,14 @@ class Model(tf.Module):
     # ---- sampling
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def generate(self, code, first, steps, temperature, greedy, ignore_end, seed, prefix, prefix_lengths):
+    def generate(
+        self, code, initial_state, first, steps, temperature, greedy, ignore_end, seed, prefix, prefix_lengths
+    ):
         """The sampling loop: draw a point, feed it back.
 
-        code of N drawings, first ``[N, 5]`` (the row fed first), temperature ``[N]``, greedy and ignore_end (go on to
-        the last step even when all have ended) bool; the first prefix_lengths ``[N]`` points of each drawing are those
-        of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
+        code of N drawings, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first), temperature ``[N]``,
+        greedy and ignore_end (go on to the last step even when all have ended) bool; the first prefix_lengths ``[N]``
+        points of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
         Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
         """
         products, params = self.cell.prepare(code.z if self.hps.conditional else None)
@@ -342,7 +344,7 @@ class Model(tf.Module):
         def goes_on(t, x, seen_states, state, ended, *_):
             return (t < steps) & (ignore_end | ~tf.reduce_all(ended))
 
-        state = tuple(tf.split(self.initial_state(code), self.cell.state_sizes, axis=1))
+        state = tuple(tf.split(initial_state, self.cell.state_sizes, axis=1))
         ended = tf.zeros([tf.shape(first)[0]], tf.bool)
         arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, size]) for size in (5, self.output_size)]
         begun = tuple(plug.begin(code) for plug in self.decoder_features)
@@ -393,8 +395,10 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
         raise ValueError("temperature must be above 0; greedy_mode=True draws without chance")
     if seed is None:
         seed = int(np.random.default_rng().integers(2**31))
+    code = _complete_code(model, code, rows, seed)
     return model.generate(
-        _complete_code(model, code, rows, seed),
+        code,
+        model.initial_state(code),
         tf.tile(START[None], [rows, 1]),
         tf.constant(seq_len),
         tf.constant(temperature),

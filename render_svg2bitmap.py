@@ -33,12 +33,11 @@ import numpy as np
 
 from read_image import check_size, import_cairo
 from read_image import load_image as load_image  # found here by scripts and users
+from script import add_switch, available_cores, run_script
 from utils import (
     DRAWING_SETTINGS,
     SPLITS,
     PackedStrokes,
-    add_switch,
-    available_cores,
     bitmap_path,
     category_name,
     get_bounds,
@@ -46,7 +45,6 @@ from utils import (
     load_bitmaps,
     load_strokes,
     npz_path,
-    run_script,
     strokes_digest,
 )
 

@@ -8,173 +8,67 @@
 ``outputs/snapshot`` gets the weights that validated best, its ``latest`` the newest state, ``outputs/log``
 TensorBoard's files, ``metrics.csv`` and ``loss.png``. Ctrl-C finishes the step, saves and stops.
 
-All GPUs of a machine are used. Several machines train one model if each is given ``TF_CONFIG`` (see README).
+All GPUs of a machine are used. Several machines train one model if each is given ``TF_CONFIG`` (docs/distributed.md).
 """
+
+from quiet_tensorflow import describe_device, tf
 
 import argparse
 import contextlib
 import csv
+import io
 import math
 import os
-import re
 import shutil
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
 
-import filelock
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from model import (
-    CONFIG_NAME,
-    LATEST_DIR,
-    PRESETS,
-    READ_ERRORS,
-    HParams,
-    Model,
-    complete_snapshots,
-    is_ours,
-    kl_cost,
-    list_snapshots,
-    load_hparams,
-    load_snapshot,
-    load_weights,
-    put_pen_off,
-    reconstruction_loss,
-    save_config,
-    snapshot_step,
-)
+from distributed import PEER_LOST, DistributedContext, choose_strategy, end_after_lost_worker
+from extensions import PRESETS, add_position_noise, kl_cost, kl_weight
+from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
+from model import Model, get_default_hparams, pad_strokes, reconstruction_loss
 from render_svg2bitmap import rasterize_all
-from utils import DataLoader, add_switch, available_cores, line_width_pixels, load_dataset, run_script
+from script import Progress, add_switch, available_cores, make_parser, run_script
+from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_snapshot, lock_output_dirs
+from utils import Batch, DataLoader, line_width_pixels, load_dataset, write_file
 
 LOG_EVERY = 20  # steps, as in the original
-ROLL_BACK_AFTER = 20  # updates in a row that were not finite
-MAX_ROLL_BACKS = 3
-PEER_LOST = (  # how an operation of several workers ends when one of them is gone
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
-PEER_LOST_CODE = 3
-CPU_PARTS = 2  # of a batch, computed side by side
+MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends
+NOT_FINITE_CODE = 4  # its exit code
+CPU_MICROBATCHES = 2  # of a batch, computed side by side
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Several workers
-
-
-def choose_strategy() -> tf.distribute.Strategy:
-    """A worker for each process that ``TF_CONFIG`` names, and on each a replica of the model for each of its GPUs.
-
-    Waits until all workers are there. Raises ValueError if ``TF_CONFIG`` cannot be followed.
-    """
-    if os.environ.get("TF_CONFIG"):
-        return _join_workers()
-    if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
-def _join_workers() -> tf.distribute.Strategy:
-    print("TF_CONFIG is set: waiting until all workers that it names are there", flush=True)
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own waits until TensorFlow returns
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
-        wanted = '{"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
-        raise ValueError(
-            f"no worker can be started as TF_CONFIG says ({_first_line(error)}); wanted e.g. {wanted}, a free port"
-        ) from None
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which TensorFlow took
-
-
-class Workers:
-    """Those who train one model together, this process being one of them; by default the only one.
-
-    All have the same weights and take the same steps, each with drawings of its own share of the data. Whatever
-    must not differ is agreed upon by sums over all. Worker 0, the chief, alone reads and writes snapshots and logs.
-    """
-
-    def __init__(self, strategy: tf.distribute.Strategy | None = None):
-        self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
-        self.replicas = self.strategy.experimental_local_results(self.each_replica(lambda replica: replica))
-        self.count = self.strategy.num_replicas_in_sync // len(self.replicas)
-        self.index = self.replicas[0] // len(self.replicas)
-        self.is_chief = self.index == 0
-
-    def each_replica(self, make):
-        """``make(number)`` for each of this worker's replicas, as ``strategy.run`` takes it."""
-        return self.strategy.experimental_distribute_values_from_function(
-            lambda context: make(context.replica_id_in_sync_group)
-        )
-
-    def sum(self, numbers: np.ndarray) -> np.ndarray:
-        """The sum of float64 arrays of one shape, one from each worker."""
-        if self.count == 1:
-            return numbers
-        first = self.replicas[0]
-        parts = self.each_replica(lambda replica: tf.constant(numbers if replica == first else np.zeros_like(numbers)))
-        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None).numpy()
-
-    def any(self, flag: bool) -> bool:
-        """Whether any worker's flag is set."""
-        return bool(self.sum(np.array(float(flag))))
-
-    def from_chief(self, numbers: np.ndarray) -> np.ndarray:
-        """The chief's float64 array, whose shape is known to all."""
-        return self.sum(numbers if self.is_chief else np.zeros_like(numbers))
-
-    def text_from_chief(self, text: str) -> str:
-        """The chief's text."""
-        data = np.frombuffer(text.encode(), np.uint8).astype(np.float64)
-        size = int(self.from_chief(np.array(float(len(data)))))
-        return self.from_chief(np.resize(data, size)).astype(np.uint8).tobytes().decode()
-
-    def require_same(self, numbers: list[float]) -> None:
-        """Raises ValueError, on all workers, if one knows other numbers of its data than the chief."""
-        theirs = np.array(numbers, np.float64)
-        if self.any(not np.array_equal(self.from_chief(theirs), theirs)):
-            raise ValueError("the files of the workers' --data_dir differ; copy them from one to all others")
-
-
-class Costs(NamedTuple):
-    """What is minimised, and its parts; without a KL term the first two are the same number."""
-
-    cost: float
-    recon: float
-    kl: float
+# The training step
 
 
 class Trainer:
     """A model, its optimiser and all else that a run must remember to go on exactly where it stopped.
 
-    Data order, augmentation, noise and dropout of a step are functions of (seed, roll-backs, step, worker) alone.
+    Data order, augmentation, noise and dropout of a step are functions of (seed, step, worker) alone.
     """
 
-    def __init__(self, hps: HParams, workers: Workers | None = None):
+    def __init__(self, hps: HParams, context: DistributedContext | None = None):
         self.hps = hps
-        self.workers = Workers() if workers is None else workers
-        self.compiled = set()
+        self.context = DistributedContext() if context is None else context
         # On a CPU most operations of a recurrent step are too small to share, but two halves of a batch can be
         # computed side by side; on a GPU that would only be twice as many kernels.
-        self.parts = 1 if tf.config.list_physical_devices("GPU") else CPU_PARTS
-        with self.workers.strategy.scope():
+        self.microbatches = 1 if tf.config.list_physical_devices("GPU") else CPU_MICROBATCHES
+        with self.context.strategy.scope():
             self.model = Model(hps)
             self.variables = list(self.model.trainable_variables)
-            self.optimizer = tf.keras.optimizers.Adam(hps.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+            clip = hps.grad_clip if self.context.single else None
+            self.optimizer = tf.keras.optimizers.Adam(hps.learning_rate, 0.9, 0.999, 1e-8, clipvalue=clip)
             self.optimizer.build(self.variables)
+        self.compiled = set()
         self.next_step = tf.Variable(0, dtype=tf.int64)
         self.best_valid_cost = tf.Variable(math.inf, dtype=tf.float64)
-        self.roll_backs = tf.Variable(0, dtype=tf.int64)
         self.skipped_updates = tf.Variable(0, dtype=tf.int64)
         self.skipped_in_a_row = tf.Variable(0, dtype=tf.int64)
         self.checkpoint = tf.train.Checkpoint(
@@ -182,115 +76,85 @@ class Trainer:
             optimizer=self.optimizer,
             next_step=self.next_step,
             best_valid_cost=self.best_valid_cost,
-            roll_backs=self.roll_backs,
             skipped_updates=self.skipped_updates,
             skipped_in_a_row=self.skipped_in_a_row,
         )
 
     @property
     def state(self) -> list:
-        """The variables that a roll-back resets."""
-        return [*self.variables, *self.optimizer.variables, self.next_step]
+        """All variables that a run must remember."""
+        counts = [self.next_step, self.best_valid_cost, self.skipped_updates, self.skipped_in_a_row]
+        return [*self.variables, *self.optimizer.variables, *counts]
 
-    def learning_rate(self, step: int) -> float:
-        """(learning_rate - min) decay_rate^step + min, halved at every roll-back."""
-        hps = self.hps
-        rate = (hps.learning_rate - hps.min_learning_rate) * hps.decay_rate**step + hps.min_learning_rate
-        return rate * 0.5 ** int(self.roll_backs)
+    def compute_losses(self, batch: Batch, drawings, seed, training: bool) -> dict[str, tf.Tensor]:
+        """Named losses of a microbatch, its share of the mean over ``drawings``: a new term is a line here.
 
-    def take_from_chief(self) -> None:
-        """All that a run remembers becomes the chief's, who alone has read a snapshot."""
-        if self.workers.count == 1:
-            return
-        counts = [self.roll_backs, self.skipped_updates, self.skipped_in_a_row]
-        variables = [*self.state, self.best_valid_cost, *counts]
-        values = [variable.numpy().astype(np.float64) for variable in variables]  # which is exact for all of these
-        flat = self.workers.from_chief(np.concatenate([value.ravel() for value in values]))
-        parts = np.split(flat, np.cumsum([value.size for value in values])[:-1])
-        for variable, value, part in zip(variables, values, parts, strict=True):
-            variable.assign(tf.cast(part.reshape(value.shape), variable.dtype))
-
-    def chance(self, step: int, number: int) -> tuple[int, ...]:
-        """Whence all randomness of a step comes, on the worker or replica of that number."""
-        return (self.hps.seed, int(self.roll_backs), step, *([number] if number else []))
-
-    def random_batch(self, loader: DataLoader, step: int):
-        """This worker's batch of a step, the same in every run of the same seed."""
-        return loader.random_batch(np.random.default_rng(self.chance(step, self.workers.index)))
-
-    def kl_weight(self, step: int) -> float:
-        """kl_weight (1 - (1 - kl_weight_start) kl_decay_rate^step) (arXiv 1704.03477, eqs 12-13)."""
-        hps = self.hps
-        return hps.kl_weight * (1.0 - (1.0 - hps.kl_weight_start) * hps.kl_decay_rate**step)
-
-    def _losses(self, strokes, images, lengths, seed, training):
-        """(L_R, L_KL) of strokes ``[N, T + 1, 5]`` of ``lengths`` points and their bitmaps.
-
-        L_R: the sum of L_s (1 - p3) + L_p over N * max_seq_len. L_KL: 0 if ``kl_weight`` is.
+        recon: the sum of L_s (1 - p3) + L_p over drawings * max_seq_len; kl: sketch-rnn's term, if it has a weight.
         """
-        seeds = tf.unstack(tf.random.split(seed, 3 if self.model.reads_strokes else 2))
-        z, kl = None, tf.constant(0.0)
-        if self.hps.conditional:
-            if self.model.reads_strokes:
-                mean, presig = self.model.encode_strokes(strokes[:, 1:], lengths, training, seeds[2])
+        hps, model = self.hps, self.model
+        seeds = tf.unstack(tf.random.split(seed, 3 if model.reads_strokes else 2))
+        steps = tf.reduce_max(batch.lengths) + 1 if hps.skip_padding else hps.max_seq_len  # T
+        strokes = pad_strokes(batch.points, batch.lengths, steps)  # [N, T + 1, 5]
+        fed, targets = strokes[:, :-1], strokes[:, 1:]  # [N, T, 5], [N, T, 5]
+        z, losses = None, {}
+        share = tf.cast(tf.size(batch.lengths), tf.float32) / drawings
+        if hps.conditional:
+            if model.reads_strokes:
+                mean, presig = model.encode_strokes(targets, batch.lengths, training, seeds[2])  # [N, Z], [N, Z]
             else:
-                mean, presig = self.model.encode(images)
-            z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])
-            kl = kl_cost(mean, presig) if self.hps.kl_weight > 0 else kl
-        rows, target = strokes[:, :-1], strokes[:, 1:]
-        if training and self.hps.pen_noise > 0:
-            rows, target = put_pen_off(strokes, self.hps.pen_noise, tf.random.fold_in(seed, 0))
-        if self.hps.skip_padding:
-            params, target = self.model.decode_packed(rows, z, target, lengths, training, seeds[1])
+                mean, presig = model.encode(batch.images)  # [N, Z], [N, Z]
+            z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])  # [N, Z]
+            if hps.kl_weight > 0:
+                losses["kl"] = share * kl_cost(mean, presig)
+        if training and hps.position_noise_std > 0:
+            fed, targets = add_position_noise(strokes, hps.position_noise_std, tf.random.fold_in(seed, 0))
+        if hps.skip_padding:
+            params, targets = model.decode_packed(fed, z, targets, batch.lengths, training, seeds[1])  # [P, .], [P, 5]
         else:
-            params, _ = self.model.decode(rows, z, training=training, seed=seeds[1])
-        loss = reconstruction_loss(params, target, mask_padding=False)  # mean over the steps computed
-        steps, drawings = (tf.cast(tf.size(x), tf.float32) for x in (params.corr[:, 0], lengths))
-        return loss * steps / (drawings * self.hps.max_seq_len), kl
+            params, _ = model.decode(fed, z, training=training, seed=seeds[1])  # [N * T, .]
+        loss = reconstruction_loss(params, targets, mask_padding=False)
+        points, own = tf.cast(tf.size(params.corr[:, 0]), tf.float32), tf.cast(tf.size(batch.lengths), tf.float32)
+        losses["recon"] = share * (loss * points / (own * hps.max_seq_len))
+        return losses
 
-    def _mean_losses(self, parts, drawings, training):
-        """L_R and L_KL, ``[2]``, of the parts of a batch, each weighing its share of so many ``drawings``."""
-        shares = [tf.cast(tf.size(lengths), tf.float32) / drawings for _, _, lengths, _ in parts]
-        losses = [tf.stack(self._losses(*part, training)) for part in parts]
-        return tf.add_n([share * loss for share, loss in zip(shares, losses, strict=True)])
+    def total_cost(self, losses: dict[str, tf.Tensor], kl_weight) -> tf.Tensor:
+        """What is minimised: L_R + kl_weight max(L_KL, kl_tolerance) (arXiv 1704.03477, eq. 11)."""
+        cost = losses["recon"]
+        if "kl" in losses:
+            cost += kl_weight * tf.maximum(losses["kl"], self.hps.kl_tolerance)
+        return cost
 
-    def _costs(self, losses, kl_weight):
-        """(cost, L_R, L_KL): what is minimised, L_R + kl_weight max(L_KL, kl_tolerance), and its parts."""
-        recon, kl = tf.unstack(losses)
-        cost = recon
-        if self.hps.kl_weight > 0:
-            cost += kl_weight * tf.maximum(kl, self.hps.kl_tolerance)
-        return tf.stack([cost, recon, kl])
+    def _sum_losses(self, microbatches, training):
+        """The losses of all replicas' microbatches; gradients flow to those of this replica alone."""
+        drawings = tf.cast(sum(tf.size(batch.lengths) for batch, _ in microbatches), tf.float32)
+        drawings = self.context.all_reduce(drawings)
+        parts = [self.compute_losses(batch, drawings, seed, training) for batch, seed in microbatches]
+        own = {name: tf.add_n([part[name] for part in parts]) for name in parts[0]}
+        if self.context.single:
+            return own
+        others = tf.nest.map_structure(tf.stop_gradient, own)
+        everyone = self.context.all_reduce(others)
+        return {name: own[name] + everyone[name] - others[name] for name in own}
 
-    def _gradients(self, parts, kl_weight):
-        """On one replica: the costs of all replicas' drawings and their gradients, the same on every one."""
-        replica = tf.distribute.get_replica_context()
-        drawings = replica.all_reduce("SUM", count_drawings(parts))
+    def _replica_gradients(self, microbatches, kl_weight):
+        """On a replica: the losses of all replicas' drawings and their gradients, the same on every one."""
         with tf.GradientTape() as tape:
-            own = self._mean_losses(parts, drawings, training=True)
-            others = replica.all_reduce("SUM", tf.stop_gradient(own)) - tf.stop_gradient(own)
-            costs = self._costs(own + others, kl_weight)
-            cost = costs[0]
-        return costs, replica.all_reduce("SUM", tape.gradient(cost, self.variables))
+            losses = self._sum_losses(microbatches, training=True)
+            cost = self.total_cost(losses, kl_weight)
+        gradients = self.context.all_reduce(tape.gradient(cost, self.variables))
+        return {"cost": cost, **losses}, gradients
 
     @tf.function(reduce_retracing=True, autograph=False)  # converting the code takes longer than compiling it
-    def _update(self, parts, numbers):
-        learning_rate, kl_weight = tf.unstack(numbers)
-        strategy, clip = self.workers.strategy, self.hps.grad_clip
-        costs, gradients = strategy.run(self._gradients, (parts, kl_weight))
-        costs, *sums = (strategy.experimental_local_results(x)[0] for x in (costs, *gradients))
-        finite = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(x)) for x in (costs[0], *sums)]))
-
-        def step(variable, gradient):
-            gradient = tf.clip_by_value(gradient, -clip, clip)
-            self.optimizer.update_step(gradient, variable, self.optimizer.learning_rate)
+    def train_step(self, microbatches, learning_rate, kl_weight):
+        """One optimiser step -> the named losses. A cost or gradient that is not finite changes no weight."""
+        losses, gradients = self.context.run(self._replica_gradients, microbatches, kl_weight)
+        losses = self.context.first_replica(losses)
+        sums = [losses["cost"], *self.context.first_replica(gradients)]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in sums])
 
         def apply():
             self.optimizer.learning_rate.assign(learning_rate)
-            for variable, gradient in zip(self.variables, gradients, strict=True):
-                # apply_gradients would sum them over the replicas once more
-                strategy.extended.update(variable, step, (gradient,), group=False)
-            self.optimizer.iterations.assign_add(1)
+            self.context.apply_gradients(self.optimizer, gradients, self.variables, self.hps.grad_clip)
             self.skipped_in_a_row.assign(0)
 
         def skip():
@@ -299,353 +163,161 @@ class Trainer:
 
         tf.cond(finite, apply, skip)
         self.next_step.assign_add(1)
-        return costs
-
-    def update(self, batch, step: int) -> Costs:
-        """One optimiser step -> its costs. A cost or gradient that is not finite changes no weight."""
-
-        def parts(replica):
-            first, every = self.workers.replicas[0], len(self.workers.replicas)
-            return split_batch(batch, self.parts, self.chance(step, replica), replica - first, every)
-
-        numbers = tf.constant([self.learning_rate(step), self.kl_weight(step)], tf.float32)
-        parts = self.workers.each_replica(parts)
-        if self.workers.strategy.num_replicas_in_sync == 1:
-            self._compile_for_any_size(self._update, parts, numbers)
-        return Costs(*self._update(parts, numbers).numpy().tolist())
-
-    def _compile_for_any_size(self, function, parts, *others):
-        """Compile once for any number of drawings and points; TensorFlow would do it for the first ones, then again."""
-        if (function, len(parts)) not in self.compiled and not tf.config.functions_run_eagerly():
-            specs = [
-                (tf.TensorSpec([None, None, 5]), tf.TensorSpec([None, *images.shape[1:]]))
-                + (tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.int32))
-                for _, images, _, _ in parts
-            ]
-            function.get_concrete_function(tuple(specs), *map(tf.TensorSpec.from_tensor, others))
-            self.compiled.add((function, len(parts)))
+        return losses
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _evaluate(self, parts):
-        return self._costs(self._mean_losses(parts, count_drawings(parts), training=False), self.hps.kl_weight)
+    def valid_step(self, microbatches):
+        """The named losses of some drawings, without dropout; the KL term has its whole weight, so steps compare."""
+        drawings = tf.cast(sum(tf.size(batch.lengths) for batch, _ in microbatches), tf.float32)
+        parts = [self.compute_losses(batch, drawings, seed, training=False) for batch, seed in microbatches]
+        losses = {name: tf.add_n([part[name] for part in parts]) for name in parts[0]}
+        return {"cost": self.total_cost(losses, self.hps.kl_weight), **losses}
 
-    def evaluate(self, loader: DataLoader) -> Costs:
-        """The costs over a whole split, every drawing weighing the same; z with noise (kept), always the same.
+    # ---- what the steps are given
 
-        The KL term has its whole weight from the first step on, so that costs of any two steps compare.
-        """
-        total = np.zeros(4)
-        for i in range(loader.num_batches):
-            batch = loader.get_batch(i)
-            chance = (self.hps.seed, i * self.workers.count + self.workers.index)
-            parts = split_batch(batch, self.parts, chance)
-            self._compile_for_any_size(self._evaluate, parts)
-            total[:3] += self._evaluate(parts).numpy() * len(batch.lengths)
-            total[3] += len(batch.lengths)
-        total = self.workers.sum(total)
-        return Costs(*(total[:3] / total[3]).tolist())
+    def rates(self, step: int) -> dict[str, float]:
+        """lr: (learning_rate - min) decay_rate^step + min; klw: the KL term's weight, if it has one."""
+        hps = self.hps
+        rate = (hps.learning_rate - hps.min_learning_rate) * hps.decay_rate**step + hps.min_learning_rate
+        return {"lr": rate, "klw": kl_weight(hps, step)} if hps.kl_weight > 0 else {"lr": rate}
 
+    def random_batch(self, loader: DataLoader, step: int) -> Batch:
+        """This worker's batch of a step, the same in every run of the same seed."""
+        index = self.context.index
+        return loader.random_batch(np.random.default_rng((self.hps.seed, 0, step, *([index] if index else []))))
 
-def split_batch(batch, parts: int, chance: tuple[int, ...], first: int = 0, every: int = 1) -> tuple:
-    """Every ``every``-th drawing of a batch from the ``first`` on, in as many ``parts`` if there are so many drawings.
+    def _split(self, batch: Batch, seed, first: int = 0, every: int = 1) -> tuple:
+        """A replica's microbatches of a worker's batch, as many as there are drawings for, each with a seed."""
+        count = max(1, min(self.microbatches, len(range(first, len(batch.lengths), every))))
+        found = []
+        for part in range(count):
+            own = batch.shard(first + part * every, count * every)
+            numbers = np.random.SeedSequence((*seed, *([part] if part else []))).generate_state(2).view(np.int32)
+            found.append((Batch(*map(tf.constant, own)), tf.constant(numbers)))
+        return tuple(found)
 
-    A part: strokes ``[N, T + 1, 5]``, images ``[N, H, W, 1]``, lengths ``[N]``, and a seed of its own.
-    """
-    parts = max(1, min(parts, len(batch.lengths[first::every])))
-    found = []
-    for part in range(parts):
-        rows = slice(first + part * every, None, parts * every)
-        strokes, images, lengths = (tf.constant(x[rows]) for x in (batch.strokes, batch.images, batch.lengths))
-        found.append((strokes, images, tf.cast(lengths, tf.int32), random_seed(*chance, *([part] if part else []))))
-    return tuple(found)
+    def _compile_for_any_size(self, function, microbatches, *others):
+        """Compile once for any number of drawings and points; TensorFlow would do it for the first, then again."""
+        key = (function, len(microbatches))
+        if not self.context.single or key in self.compiled or tf.config.functions_run_eagerly():
+            return
+        images = microbatches[0][0].images.shape[1:]
+        batch = Batch(
+            points=tf.TensorSpec([None, 3], tf.float32),
+            lengths=tf.TensorSpec([None], tf.int32),
+            images=tf.TensorSpec([None, *images], tf.uint8),
+            indices=tf.TensorSpec([None], tf.int64),
+        )
+        specs = ((batch, tf.TensorSpec([2], tf.int32)),) * len(microbatches)
+        function.get_concrete_function(specs, *map(tf.TensorSpec.from_tensor, others))
+        self.compiled.add(key)
 
+    def update(self, batch: Batch, step: int) -> dict[str, float]:
+        """``train_step`` on this worker's batch of a step."""
+        every, seed = len(self.context.replicas), (self.hps.seed, 0, step)
 
-def count_drawings(parts) -> tf.Tensor:
-    """How many drawings the parts of a batch have together, as a float."""
-    return tf.cast(sum(tf.size(lengths) for _, _, lengths, _ in parts), tf.float32)
-
-
-def random_seed(*numbers: int) -> tf.Tensor:
-    """Any non-negative integers to a seed for TensorFlow's stateless random numbers."""
-    return tf.constant(np.random.SeedSequence(numbers).generate_state(2).view(np.int32))
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Snapshots
-
-
-class Snapshots:
-    """The snapshots of a run: the best by validation in ``root``, the newest state in ``root/latest``."""
-
-    def __init__(self, trainer: Trainer, root: str | Path, data_info: dict):
-        self.trainer, self.root = trainer, Path(root)
-        self.initial = [variable.numpy() for variable in trainer.state]  # to roll back to before the first snapshot
-        self.managers = {}
-        for kind, directory in (("best", self.root), ("latest", self.root / LATEST_DIR)):
-            save_config(directory, trainer.hps, data_info)
-            keep_to_directory(directory)
-            self.managers[kind] = tf.train.CheckpointManager(
-                trainer.checkpoint, str(directory), max_to_keep=trainer.hps.keep_snapshots, checkpoint_name="vector"
+        def microbatches(replica):
+            return self._split(
+                batch, (*seed, *([replica] if replica else [])), replica - self.context.replicas[0], every
             )
 
-    def save(self, kind: str) -> Path:
-        """Write ``vector-<last step done>``; a snapshot counts only once it is complete. Raises OSError."""
-        step = max(int(self.trainer.next_step) - 1, 0)
-        try:
-            return Path(self.managers[kind].save(checkpoint_number=step))
-        except (tf.errors.OpError, OSError) as error:
-            kept = newest_snapshot(self.root)
-            raise OSError(
-                f"no snapshot could be written in {self.managers[kind].directory} ({_first_line(error)}); "
-                + (f"the last good one is {kept}" if kept else "there is no earlier one")
-                + "; make room there, then go on with --resume_training"
-            ) from None
-
-    def restore(self) -> Path | None:
-        """Load the newest snapshot that is whole, or return None if there is none at all."""
-        candidates = list_snapshots(self.root)
-        for path in candidates:
-            try:
-                restore(self.trainer, path)
-                return path
-            except ValueError as error:
-                print(f"passed over: {error}")
-        if candidates:
-            raise ValueError(f"none of the snapshots in {self.root} can be read")
-        return None
-
-
-def keep_to_directory(directory: Path) -> None:
-    """Rewrite ``checkpoint`` with what is there: a manager deletes old snapshots wherever a stranger's names them."""
-    paths = complete_snapshots(directory)[::-1]
-    if paths:
-        stamps = [path.with_name(path.name + ".index").stat().st_mtime for path in paths]
-        names = [str(path) for path in paths]
-        tf.compat.v1.train.update_checkpoint_state(
-            str(directory), names[-1], names, all_model_checkpoint_timestamps=stamps, last_preserved_timestamp=0.0
+        rates = self.rates(step)
+        arguments = (
+            self.context.for_each_replica(microbatches),
+            tf.constant(rates["lr"], tf.float32),
+            tf.constant(rates.get("klw", 0.0), tf.float32),
         )
-    else:
-        (directory / "checkpoint").unlink(missing_ok=True)  # damaged, or of files that are gone
+        self._compile_for_any_size(self.train_step, *arguments)
+        return {name: float(value) for name, value in self.train_step(*arguments).items()}
 
-
-def restore(trainer: Trainer, path: Path) -> None:
-    """Load a snapshot of ours whole, or the original's weights and step. Raises ValueError if damaged."""
-    step = load_weights(trainer.model, path)  # tells what does not fit, by name
-    if not is_ours(path):
-        trainer.next_step.assign(step + 1)
-        return
-    try:
-        trainer.checkpoint.restore(str(path)).assert_existing_objects_matched()
-    except (*READ_ERRORS, AssertionError) as error:
-        raise ValueError(f"{path} is damaged ({_first_line(error)})") from None
-
-
-def newest_snapshot(root: str | Path) -> Path | None:
-    """The snapshot from which a run goes on."""
-    return next(iter(list_snapshots(root)), None)
-
-
-def _first_line(error) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\{\{.*?\}\} | \[Op:\w+\]", "", line)
-
-
-RUN_FILES = ("vector-*", "checkpoint", CONFIG_NAME, LATEST_DIR, "original", "metrics.csv*", "loss.png", "events.out.*")
-
-
-def claim_root(snapshot_root: Path, log_root: Path, resume: bool, overwrite: bool) -> contextlib.ExitStack:
-    """Make sure that no other run is overwritten or disturbed -> the locks that hold both directories.
-
-    Raises ValueError naming what is there and the ways out.
-    """
-    with contextlib.ExitStack() as locks:
-        for root, flag in {log_root: "log_root", snapshot_root: "snapshot_root"}.items():  # which may be the same
-            root.mkdir(parents=True, exist_ok=True)
-            try:
-                locks.enter_context(filelock.FileLock(root / ".lock", timeout=0))
-            except filelock.Timeout:
-                raise ValueError(f"another training runs in {root}; stop it or give another --{flag}") from None
-        found = newest_snapshot(snapshot_root)
-        if resume:
-            _check_can_resume(found, snapshot_root)
-        else:
-            if not overwrite and found is not None:
-                raise ValueError(
-                    f"{snapshot_root} holds a run up to step {snapshot_step(found)}; go on with it by "
-                    "--resume_training, or move it aside and begin anew by --overwrite"
-                )
-            if not overwrite and _has_validated(log_root / "metrics.csv"):
-                raise ValueError(
-                    f"{log_root} holds the log of another run; give another --log_root, or move it aside by --overwrite"
-                )
-            for root in (snapshot_root, log_root):
-                _move_aside(root)
-        return locks.pop_all()
-
-
-def _has_validated(metrics: Path) -> bool:
-    """Whether a log is that of a run that got anywhere; one killed before may simply be begun anew."""
-    return metrics.is_file() and ",valid," in metrics.read_text()
-
-
-def _check_can_resume(found: Path | None, root: Path) -> None:
-    if found is None:
-        raise FileNotFoundError(f"nothing to resume: no snapshot in {root}; leave out --resume_training")
-    if not is_ours(found):
-        _copy_original(root)
-    elif not holds_state(found):
-        raise ValueError(f"{root} holds weights alone, no run to resume; begin from them with --init_from {root}")
-
-
-def holds_state(path: Path) -> bool:
-    """Whether a snapshot of ours holds all of a run, not only weights to hand on."""
-    try:
-        return any(name.startswith("next_step/") for name, _ in tf.train.list_variables(str(path)))
-    except READ_ERRORS:  # damaged: passed over when restored
-        return True
-
-
-def _copy_original(root: Path) -> None:
-    """Keep what the original program wrote: this run's snapshots will push it out of ``root``."""
-    copy = root / "original"
-    if not copy.exists():
-        part = root / "original.part"  # of which a killed run may have left some
-        part.mkdir(exist_ok=True)
-        for path in root.iterdir():
-            if path.is_file() and path.name != ".lock":
-                shutil.copy2(path, part)
-        part.rename(copy)
-
-
-def _move_aside(root: Path) -> None:
-    """Move a run's own files, and nothing else, to a directory beside ``root``."""
-    files = [path for pattern in RUN_FILES for path in root.glob(pattern)]
-    if not files:
-        return
-    number = 1
-    while (aside := root.with_name(f"{root.name}-old-{number}")).exists():
-        number += 1
-    aside.mkdir()
-    for path in files:
-        path.rename(aside / path.name)
-    print(f"moved the old run aside: {aside}")
+    def evaluate(self, loader: DataLoader) -> dict[str, float]:
+        """The losses over a whole split, every drawing weighing the same; z with noise, as in the original."""
+        names, totals, drawings = None, 0.0, 0
+        for i in range(loader.num_batches):
+            batch = loader.get_batch(i)
+            microbatches = self._split(batch, (self.hps.seed, i * self.context.count + self.context.index))
+            self._compile_for_any_size(self.valid_step, microbatches)
+            losses = self.valid_step(microbatches)
+            names, drawings = list(losses), drawings + len(batch.lengths)
+            totals += np.array([float(value) for value in losses.values()]) * len(batch.lengths)
+        *totals, drawings = self.context.sum(np.array([*totals, drawings]))
+        return dict(zip(names, (np.array(totals) / drawings).tolist(), strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Log
+# The training loop
 
 
-class RunLog:
-    """Everything that a run says: log lines, TensorBoard scalars, ``metrics.csv``, ``loss.png``."""
-
-    COLUMNS = ("step", "split", "cost", "recon", "learning_rate", "seconds", "kl")
-
-    def __init__(self, log_root: str | Path, first_step: int):
-        self.root = Path(log_root)
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.csv_path = self.root / "metrics.csv"
-        found = self._read()
-        self.rows = [row for row in found if int(row[0]) < first_step]
-        if len(self.rows) < len(found):  # of steps that are taken again, or of another run
-            shutil.copy2(self.csv_path, self.csv_path.with_name(f"metrics.csv.before-step-{first_step}"))
-        self.writer = tf.summary.create_file_writer(str(self.root))
-        part = self.csv_path.with_name("metrics.csv.part")
-        with open(part, "w", newline="") as file:
-            csv.writer(file).writerows([self.COLUMNS, *self.rows])
-        part.replace(self.csv_path)
-
-    def _read(self):
-        if not self.csv_path.is_file():
-            return []
-        with open(self.csv_path, newline="") as file:
-            return [row for row in csv.reader(file) if len(row) == len(self.COLUMNS) and row[0].isdigit()]
-
-    def _add(self, row, scalars):
-        row = [str(item) for item in row]
-        self.rows.append(row)
-        with open(self.csv_path, "a", newline="") as file:
-            csv.writer(file).writerow(row)
-        with self.writer.as_default(step=int(row[0])):
-            for tag, value in scalars.items():
-                tf.summary.scalar(tag, value)
-
-    def say(self, line: str) -> None:
-        """A line to the screen."""
-        tqdm.write(line)
-
-    def has(self, split: str, step: int) -> bool:
-        """Whether the cost of a split after a step is known."""
-        return any(row[:2] == [str(step), split] for row in self.rows)
-
-    def train(self, step: int, rate: float, costs: Costs, seconds: float, kl_weight: float = 0.0) -> None:
-        """A training step's costs; with a KL term, that and its weight, too."""
-        cost, recon, kl = costs
-        klw, kls = (f" klw: {kl_weight:.4f},", f" kl: {kl:.4f},") if kl_weight > 0 else ("", "")
-        tqdm.write(
-            f"step: {step}, lr: {rate:.6f},{klw} cost: {cost:.4f}, recon: {recon:.4f},{kls} "
-            f"train_time_taken: {seconds:.4f}"
-        )
-        scalars = {"Train_Cost": cost, "Train_Reconstr_Cost": recon, "Learning_Rate": rate, "Time_Taken_Train": seconds}
-        if kl_weight > 0:
-            scalars |= {"Train_KL_Cost": kl, "KL_Weight": kl_weight}
-        self._add((step, "train", cost, recon, rate, seconds, kl), scalars)
-
-    def valid(self, step: int, best: float, costs: Costs, seconds: float) -> None:
-        tqdm.write(
-            f"best_valid_cost: {best:0.4f}, valid_cost: {costs.cost:.4f}, "
-            f"valid_recon: {costs.recon:.4f}, valid_time_taken: {seconds:.4f}"
-        )
-        scalars = {"Valid_Cost": costs.cost, "Valid_Reconstr_Cost": costs.recon, "Valid_Cost_Best": best}
-        if costs.kl:
-            scalars["Valid_KL_Cost"] = costs.kl
-        self._add((step, "valid", costs.cost, costs.recon, "", seconds, costs.kl), scalars)
-
-    def test(self, step: int, costs: Costs, seconds: float) -> None:
-        tqdm.write(f"eval_cost: {costs.cost:.4f}, eval_recon: {costs.recon:.4f}, eval_time_taken: {seconds:.4f}")
-        scalars = {"Eval_Cost": costs.cost, "Eval_Reconstr_Cost": costs.recon}
-        if costs.kl:
-            scalars["Eval_KL_Cost"] = costs.kl
-        self._add((step, "test", costs.cost, costs.recon, "", seconds, costs.kl), scalars)
-
-    def plot(self) -> None:
-        """Draw ``loss.png``: the reconstruction loss of each split against steps."""
-        from matplotlib.figure import Figure  # slow to import, and not needed before the first plot
-
-        figure = Figure(figsize=(7, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for split, style in (
-            ("train", {"lw": 0.8, "alpha": 0.6}),
-            ("valid", {"marker": "."}),
-            ("test", {"marker": "."}),
-        ):
-            points = [(int(row[0]), float(row[3])) for row in self.rows if row[1] == split]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=split, **style)
-        axes.set(xlabel="step", ylabel="reconstruction loss")
-        axes.grid(alpha=0.3)
-        if self.rows:
-            axes.legend()
-        self.writer.flush()
-        figure.savefig(self.root / "loss.png", dpi=120)
+def train(trainer: Trainer, loaders: tuple, snapshots: Snapshots, log: "RunLog") -> int:
+    """Train up to ``num_steps`` -> exit code: 0 done or stopped, ``NOT_FINITE_CODE`` if numbers went bad."""
+    hps, train_set = trainer.hps, loaders[0]
+    first, step, train_seconds, saved_at = int(trainer.next_step), int(trainer.next_step), 0.0, time.time()
+    with StopRequest() as stop, ThreadPoolExecutor(1) as pool, Progress(first, hps.num_steps) as bar:
+        pending = pool.submit(trainer.random_batch, train_set, step)
+        while step < hps.num_steps and not trainer.context.any(stop.signal is not None):
+            began, batch = time.time(), pending.result()
+            pending = pool.submit(trainer.random_batch, train_set, step + 1)
+            losses = trainer.update(batch, step)
+            bar.step_done(step, f"cost {losses['cost']:.4f}")
+            train_seconds += time.time() - began
+            if step % LOG_EVERY == 0 and step > 0:
+                log.train(step, trainer.rates(step), losses, train_seconds)
+                train_seconds = 0.0
+            if int(trainer.skipped_in_a_row) >= MAX_SKIPPED_IN_A_ROW:
+                log.info(
+                    f"{MAX_SKIPPED_IN_A_ROW} updates in a row were not finite: the run ends at step {step}; the last "
+                    f"good snapshot is {snapshots.newest}; go on from it with a smaller learning_rate"
+                )
+                return NOT_FINITE_CODE
+            due = step % hps.save_every == 0 and step > 0
+            if due:
+                validate(trainer, loaders, log, snapshots, step)
+            if due or time.time() - saved_at > 60 * hps.save_minutes:
+                snapshots.save("latest")
+                log.plot()
+                saved_at = time.time()
+            step += 1
+    finish(trainer, loaders, log, snapshots, first, trainer.context.any(stop.signal is not None))
+    return 0
 
 
-class Silent:
-    """In place of the log and the snapshots on all workers but the chief: does nothing, whatever it is told."""
+def validate(trainer: Trainer, loaders: tuple, log, snapshots, step: int) -> None:
+    """Validation losses; if the cost is the best so far, save, then the losses on the test split."""
+    _, valid, test = loaders
+    start = time.time()
+    losses = trainer.evaluate(valid)
+    best = float(trainer.best_valid_cost)
+    log.valid(step, min(losses["cost"], best), losses, time.time() - start)
+    if losses["cost"] < best:
+        trainer.best_valid_cost.assign(losses["cost"])
+        start = time.time()
+        log.test(step, trainer.evaluate(test), time.time() - start)
+        log.info(f"saved {snapshots.save('best')}")  # last: a run goes on after it, were it killed here
+    log.plot()
 
-    def __getattr__(self, name):
-        return lambda *args, **kwargs: None
 
-
-# ---------------------------------------------------------------------------------------------------------
-# The run
+def finish(trainer: Trainer, loaders: tuple, log, snapshots, first: int, stopped: bool) -> None:
+    """Save what there is, and say what to do next."""
+    step, context = int(trainer.next_step), trainer.context
+    unmeasured = not stopped and step > 0 and not log.has("valid", step - 1)  # perhaps since a kill here
+    unmeasured = context.any(context.is_chief and unmeasured)
+    if unmeasured:
+        validate(trainer, loaders, log, snapshots, step - 1)
+    if step > first or unmeasured:
+        path = snapshots.save("latest")
+        log.plot()
+        log.info(f"saved {path}; updates skipped as not finite: {int(trainer.skipped_updates)}")
+    if stopped:
+        roots = f"--snapshot_root {snapshots.root} --log_root {log.root}"
+        log.info(f"stopped before step {step}; go on with --resume_training {roots}, and --data_dir as before")
+    log.info(f"draw with: python sketch_pix2seq_sampling.py --model_dir {snapshots.root}")
 
 
 class StopRequest:
     """Set by the first SIGINT or SIGTERM; the second one ends the program at once."""
 
     def __init__(self):
-        self.signal = None
-        self.previous = {}
+        self.signal, self.previous = None, {}
 
     def __enter__(self):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -663,157 +335,128 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def validate(trainer, loaders, log, snapshots, step: int) -> None:
-    """Validation cost; if it is the best so far, save, then the cost on the test split."""
-    _, valid, test = loaders
-    start = time.time()
-    costs = trainer.evaluate(valid)
-    best = min(costs.cost, float(trainer.best_valid_cost))
-    improved = costs.cost < float(trainer.best_valid_cost)
-    log.valid(step, best, costs, time.time() - start)
-    if improved:
-        trainer.best_valid_cost.assign(costs.cost)
-        start = time.time()
-        log.test(step, trainer.evaluate(test), time.time() - start)
-        log.say(f"saved {snapshots.save('best')}")  # last: a run goes on after it, were it killed here
-    log.plot()
+# ---------------------------------------------------------------------------------------------------------
+# The log
 
 
-def roll_back(trainer: Trainer, snapshots: Snapshots) -> None:
-    """After too many updates that were not finite: back to the last good snapshot, half the learning rate."""
-    count, skipped = int(trainer.roll_backs) + 1, int(trainer.skipped_updates)
-    if trainer.workers.is_chief and snapshots.restore() is None:
-        for variable, value in zip(trainer.state, snapshots.initial, strict=True):
-            variable.assign(value)
-    trainer.take_from_chief()
-    trainer.roll_backs.assign(count)
-    trainer.skipped_updates.assign(skipped)
-    trainer.skipped_in_a_row.assign(0)
-    tqdm.write(
-        f"{ROLL_BACK_AFTER} updates in a row were not finite: back to step {int(trainer.next_step)}, "
-        f"learning rate times {0.5**count:g} (roll-back {count} of {MAX_ROLL_BACKS})"
+class RunLog:
+    """Everything that a run says: log lines, TensorBoard scalars, ``metrics.csv``, ``loss.png``.
+
+    Lines, columns and scalars follow from the names of the losses.
+    """
+
+    TAGS = MappingProxyType(
+        {"cost": "Cost", "recon": "Reconstr_Cost", "kl": "KL_Cost", "lr": "Learning_Rate", "klw": "KL_Weight"}
     )
 
+    def __init__(self, log_root: str | Path, first_step: int):
+        self.root = Path(log_root)
+        self.path = self.root / "metrics.csv"
+        self.root.mkdir(parents=True, exist_ok=True)
+        rows = self._read()
+        self.columns = ["step", "split", "seconds", "learning_rate"]
+        self.rows = [row for row in rows if int(row["step"]) < first_step]
+        if len(self.rows) < len(rows):  # of steps that are taken again, or of another run
+            shutil.copy2(self.path, self.path.with_name(f"metrics.csv.before-step-{first_step}"))
+        self.writer = tf.summary.create_file_writer(str(self.root))
+        self._write()
 
-def train(hps: HParams, loaders, trainer: Trainer, snapshots: Snapshots, log: RunLog) -> int:
-    """The training loop, up to ``hps.num_steps`` -> exit code: 0 done or stopped, 1 numbers gone bad for good."""
-    first = int(trainer.next_step)
-    saved_at = logged_at = time.time()
-    with StopRequest() as stop, ThreadPoolExecutor(1) as pool, Progress(first, hps.num_steps) as bar:
-        step, pending = first, None
-        while step < hps.num_steps and not trainer.workers.any(stop.signal is not None):
-            batch = pending.result() if pending else trainer.random_batch(loaders[0], step)
-            pending = pool.submit(trainer.random_batch, loaders[0], step + 1)
-            costs = trainer.update(batch, step)
-            bar.step_done(step, costs.cost)
-            if step % LOG_EVERY == 0 and step > 0:
-                rate, kl_weight = trainer.learning_rate(step), trainer.kl_weight(step)
-                log.train(step, rate, costs, time.time() - logged_at, kl_weight)
-                logged_at = time.time()
-            if int(trainer.skipped_in_a_row) >= ROLL_BACK_AFTER:
-                roll_back(trainer, snapshots)
-                if int(trainer.roll_backs) == MAX_ROLL_BACKS:
-                    log.say(f"{MAX_ROLL_BACKS} roll-backs: the run ends; its snapshots are in {snapshots.root}")
-                    return 1
-                step, pending = int(trainer.next_step), None
-                continue
-            if step % hps.save_every == 0 and step > 0:
-                validate(trainer, loaders, log, snapshots, step)
-            if (step % hps.save_every == 0 and step > 0) or time.time() - saved_at > 60 * hps.save_minutes:
-                snapshots.save("latest")
-                log.plot()
-                saved_at = time.time()
-            step += 1
-    finish(trainer, loaders, log, snapshots, first, trainer.workers.any(stop.signal is not None))
-    return 0
+    def _read(self):
+        if not self.path.is_file():
+            return []
+        with open(self.path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            row for row in rows if (row.get("step") or "").isdigit() and None not in row and None not in row.values()
+        ]
+
+    def _write(self):
+        """All rows anew, with a column for each name that any of them has."""
+        self.columns = list(dict.fromkeys([*self.columns, *(name for row in self.rows for name in row)]))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_file(self.path, text.getvalue().encode())
+
+    def _add(self, step: int, split: str, losses: dict, seconds: float, learning_rate="", **scalars):
+        row = {"step": step, "split": split, "seconds": seconds, "learning_rate": learning_rate, **losses}
+        row = {name: str(value) for name, value in row.items()}
+        self.rows.append(row)
+        if set(row) <= set(self.columns):
+            with open(self.path, "a", newline="") as file:
+                csv.DictWriter(file, self.columns, restval="").writerow(row)
+        else:
+            self._write()
+        kind = {"train": "Train", "valid": "Valid", "test": "Eval"}[split]
+        scalars = {**{f"{kind}_{self.TAGS.get(name, name)}": value for name, value in losses.items()}, **scalars}
+        with self.writer.as_default(step=step):
+            for tag, value in scalars.items():
+                tf.summary.scalar(tag, value)
+
+    def info(self, line: str) -> None:
+        """A line to the screen."""
+        tqdm.write(line)
+
+    def has(self, split: str, step: int) -> bool:
+        """Whether the losses of a split after a step are known."""
+        return any(row["split"] == split and row["step"] == str(step) for row in self.rows)
+
+    def train(self, step: int, rates: dict[str, float], losses: dict[str, float], seconds: float) -> None:
+        """A training step: rates as ``Trainer.rates`` names them; seconds of the steps since the last such line."""
+        words = [f"lr: {rates['lr']:.6f}", *(f"{name}: {rates[name]:.4f}" for name in rates if name != "lr")]
+        words += [f"{name}: {value:.4f}" for name, value in losses.items()]
+        tqdm.write(f"step: {step}, {', '.join(words)}, train_time_taken: {seconds:.4f}")
+        scalars = {self.TAGS[name]: value for name, value in rates.items()}
+        self._add(step, "train", losses, seconds, rates["lr"], Time_Taken_Train=seconds, **scalars)
+
+    def valid(self, step: int, best: float, losses: dict[str, float], seconds: float) -> None:
+        """Validation losses after a step, and the best cost so far."""
+        words = ", ".join(f"valid_{name}: {value:.4f}" for name, value in losses.items())
+        tqdm.write(f"best_valid_cost: {best:0.4f}, {words}, valid_time_taken: {seconds:.4f}")
+        self._add(step, "valid", losses, seconds, Valid_Cost_Best=best)
+
+    def test(self, step: int, losses: dict[str, float], seconds: float) -> None:
+        """Losses on the test split after a step that validated best."""
+        words = ", ".join(f"eval_{name}: {value:.4f}" for name, value in losses.items())
+        tqdm.write(f"{words}, eval_time_taken: {seconds:.4f}")
+        self._add(step, "test", losses, seconds)
+
+    def plot(self) -> None:
+        """Draw ``loss.png``: the reconstruction loss of each split against steps."""
+        from matplotlib.figure import Figure  # slow to import, and not needed before the first plot
+
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for split, style in {
+            "train": {"lw": 0.8, "alpha": 0.6},
+            "valid": {"marker": "."},
+            "test": {"marker": "."},
+        }.items():
+            points = [(int(row["step"]), float(row["recon"])) for row in self.rows if row["split"] == split]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=split, **style)
+        axes.set(xlabel="step", ylabel="reconstruction loss")
+        axes.grid(alpha=0.3)
+        if self.rows:
+            axes.legend()
+        self.writer.flush()
+        figure.savefig(self.root / "loss.png", dpi=120)
 
 
-class Progress(tqdm):
-    """Steps done, cost and time left: a bar on a terminal, a line now and then in a log file."""
+class NullLogger:
+    """In place of the log and the snapshots on all workers but the chief: does nothing, whatever it is told."""
 
-    LINE_SECONDS = 30.0
-
-    def __init__(self, first: int, last: int):
-        self.began = self.said = time.time()
-        self.first, self.last = first, last
-        super().__init__(total=last, initial=first, unit="step", disable=None, dynamic_ncols=True)
-
-    def step_done(self, step: int, cost: float) -> None:
-        """Call after each step."""
-        self.update(1)
-        now = time.time()
-        if not self.disable:
-            self.set_postfix_str(f"cost {cost:.4f}", refresh=False)
-        elif now - self.said > self.LINE_SECONDS:
-            left = (now - self.began) / (step + 1 - self.first) * (self.last - step - 1)
-            print(f"{step + 1} of {self.last} steps, {self.format_interval(left)} left", flush=True)
-            self.said = now
-
-
-def finish(trainer, loaders, log, snapshots, first: int, stopped: bool) -> None:
-    """Save what there is, and say what to do next."""
-    step, workers = int(trainer.next_step), trainer.workers
-    unmeasured = not stopped and step > 0 and not log.has("valid", step - 1)  # perhaps since a kill here
-    unmeasured = workers.any(workers.is_chief and unmeasured)
-    if unmeasured:
-        validate(trainer, loaders, log, snapshots, step - 1)
-    if step > first or unmeasured:
-        path = snapshots.save("latest")
-        log.plot()
-        log.say(f"saved {path}; updates skipped as not finite: {int(trainer.skipped_updates)}")
-    if stopped:
-        roots = f"--snapshot_root {snapshots.root} --log_root {log.root}"
-        log.say(f"stopped before step {step}; go on with --resume_training {roots}, and --data_dir as before")
-    log.say(f"draw with: python sketch_pix2seq_sampling.py --model_dir {snapshots.root}")
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: None
 
 
 # ---------------------------------------------------------------------------------------------------------
 # The script
 
 
-# What gives the weights their shapes or their meaning: a run cannot go on with another value.
-SHAPING = (
-    "conditional enc_model enc_filters enc_rnn_size dec_model dec_rnn_size pen_position pen_glimpse z_size".split()
-)
-SHAPING += ["num_mixture", "img_H", "img_W"]
-
-
-# What validation measures, and on what: costs before and after a change of one do not compare.
-MEASURED = "data_set max_seq_len skip_padding kl_weight kl_tolerance".split()
-
-
-def saved_hparams(snapshot_root: Path) -> HParams:
-    """The hyper-parameters of a run's snapshots."""
-    return load_hparams(snapshot_root if (snapshot_root / CONFIG_NAME).is_file() else snapshot_root / LATEST_DIR)
-
-
-def resumed_hparams(snapshot_root: Path, text: str) -> HParams:
-    """The snapshot's hyper-parameters with the changes asked for; says what changes, refuses what cannot."""
-    saved = saved_hparams(snapshot_root)
-    hps = saved.parse(text)
-    changed = {name: (old, hps.values()[name]) for name, old in saved.values().items() if hps.values()[name] != old}
-    refused = [f"{name} ({old} -> {new})" for name, (old, new) in changed.items() if name in SHAPING]
-    if refused:
-        raise ValueError(f"a run cannot be resumed with other {', '.join(refused)}; begin a new one elsewhere")
-    for name, (old, new) in changed.items():
-        print(f"resuming with {name} = {new} (was {old})")
-    return hps
-
-
-def data_info(hps: HParams, train: DataLoader) -> dict:
-    """What sampling needs to know of the data, for the snapshot."""
-    return {
-        "scale_factor": train.scale_factor,
-        "category_scale_factors": train.category_scale_factors,
-        "max_seq_len": hps.max_seq_len,
-        "line_width": line_width_pixels(train, hps),
-    }
-
-
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
     parser.add_argument("--log_root", default="outputs/log", help="where curves go")
     parser.add_argument("--snapshot_root", default="outputs/snapshot", help="where weights go")
@@ -828,79 +471,108 @@ def parse_args(argv) -> argparse.Namespace:
     return args
 
 
+def saved_hparams(snapshot_root: Path) -> HParams:
+    """The hyper-parameters of a run's snapshots."""
+    return load_hparams(snapshot_root if (snapshot_root / CONFIG_NAME).is_file() else snapshot_root / LATEST_DIR)
+
+
 def choose_hparams(args) -> HParams:
     """The hyper-parameters that a command line asks for."""
     if args.resume_training:
         return resumed_hparams(Path(args.snapshot_root), args.hparams)
-    if args.init_from:
-        if Path(args.snapshot_root).resolve() in (path := Path(args.init_from).resolve(), path.parent):
-            raise ValueError(
-                f"--init_from {args.init_from} is where this run would write; give another --snapshot_root"
-            )
-        ours = PRESETS[args.preset]().values()
-        theirs = {name: load_hparams(args.init_from).values()[name] for name in SHAPING}
-        if not theirs["pen_position"]:
-            ours["pen_noise"] = 0.0
-        return HParams(**{**ours, **theirs}).parse(args.hparams)
-    return PRESETS[args.preset]().parse(args.hparams)
+    hps = get_default_hparams().replace(**PRESETS[args.preset])
+    if not args.init_from:
+        return hps.parse(args.hparams)
+    if Path(args.snapshot_root).resolve() in (path := Path(args.init_from).resolve(), path.parent):
+        raise ValueError(f"--init_from {args.init_from} is where this run would write; give another --snapshot_root")
+    theirs = load_hparams(args.init_from).values()
+    changes = {name: theirs[name] for name in ARCHITECTURE_FIELDS}
+    if not theirs["use_position"]:
+        changes["position_noise_std"] = 0.0
+    return hps.replace(**changes).parse(args.hparams)
 
 
-def prepare(args, hps: HParams, train_set: DataLoader, trainer: Trainer) -> tuple[Snapshots, RunLog]:
+def resumed_hparams(snapshot_root: Path, text: str) -> HParams:
+    """The snapshot's hyper-parameters with the changes asked for; says what changes, refuses what cannot."""
+    saved = saved_hparams(snapshot_root)
+    hps = saved.parse(text)
+    changed = {name: (old, hps.values()[name]) for name, old in saved.values().items() if hps.values()[name] != old}
+    refused = [f"{name} ({old} -> {new})" for name, (old, new) in changed.items() if name in ARCHITECTURE_FIELDS]
+    if refused:
+        raise ValueError(f"a run cannot be resumed with other {', '.join(refused)}; begin a new one elsewhere")
+    for name, (old, new) in changed.items():
+        print(f"resuming with {name} = {new} (was {old})")
+    return hps
+
+
+def setup_run(args, train_set: DataLoader, trainer: Trainer) -> tuple[Snapshots, RunLog]:
     """What the chief does before the first step: begin a run's snapshots and log, or take them up again."""
+    hps = trainer.hps
     if args.init_from:
         load_snapshot(trainer.model, args.init_from)
     before = saved_hparams(Path(args.snapshot_root)).values() if args.resume_training else {}
-    snapshots = Snapshots(trainer, args.snapshot_root, data_info(hps, train_set))
+    data_info = {  # what sampling needs to know of the data
+        "scale_factor": train_set.scale_factor,
+        "category_scale_factors": train_set.category_scale_factors,
+        "max_seq_len": hps.max_seq_len,
+        "line_width": line_width_pixels(train_set, hps),
+    }
+    snapshots = Snapshots(trainer.checkpoint, args.snapshot_root, hps, data_info)
     if args.resume_training:
         print(f"resuming from {snapshots.restore()}")
-        if any(before[name] != hps.values()[name] for name in MEASURED):
+        if any(before[name] != hps.values()[name] for name in VALIDATION_FIELDS):
             trainer.best_valid_cost.assign(math.inf)
     return snapshots, RunLog(args.log_root, int(trainer.next_step))
 
 
-def introduce(hps: HParams, loaders, trainer: Trainer) -> None:
-    """Say what is going to be trained, and on what."""
-    workers, names = trainer.workers, ("train", "valid", "test")
-    whose = f"worker {workers.index} of {workers.count}: " if workers.count > 1 else ""
+def log_run_summary(trainer: Trainer, loaders: tuple) -> None:
+    """Say what is going to be trained, on what, and what computes it."""
+    hps, context, names = trainer.hps, trainer.context, ("train", "valid", "test")
+    whose = f"worker {context.index} of {context.count}: " if context.count > 1 else ""
     counts = ", ".join(f"{len(loader)} {name}" for loader, name in zip(loaders, names, strict=True))
     print(f"{whose}{counts} drawings ({loaders[0].skipped} too long, skipped), up to {hps.max_seq_len} points")
     size = sum(int(np.prod(v.shape)) for v in trainer.variables)
     steps = f"steps {int(trainer.next_step)} to {hps.num_steps}"
-    print(f"{hps.dec_model} decoder, {size:,} weights, seed {hps.seed}, {steps}", flush=True)
+    print(f"{hps.dec_model} decoder, {size:,} weights, seed {hps.seed}, {steps}; {describe_device()}", flush=True)
 
 
-def train_as(workers: Workers, args) -> int:
+def run_worker(args, context: DistributedContext) -> int:
     """Train as one of the workers -> exit code."""
-    hps = HParams.from_json(workers.text_from_chief(choose_hparams(args).to_json() if workers.is_chief else ""))
-    share = (workers.index, workers.count)
-    *loaders, hps = load_dataset(args.data_dir, hps, rasterize=rasterize_all, share=share)
+    hps = HParams.from_json(context.broadcast_string(choose_hparams(args).to_json() if context.is_chief else ""))
+    shard = (context.index, context.count)
+    *loaders, hps = load_dataset(args.data_dir, hps, rasterize=rasterize_all, shard=shard)
     train_set = loaders[0]
-    workers.require_same([hps.max_seq_len, train_set.skipped, *train_set.category_scale_factors.values()])
-    train_set.batch_size *= len(workers.replicas)
+    context.assert_equal_across_workers(
+        [hps.max_seq_len, train_set.skipped, *train_set.category_scale_factors.values()]
+    )
+    train_set.batch_size *= len(context.replicas)
     roots = Path(args.snapshot_root), Path(args.log_root)
-    with claim_root(*roots, args.resume_training, args.overwrite) if workers.is_chief else contextlib.nullcontext():
-        trainer = Trainer(hps, workers)
-        snapshots, log = prepare(args, hps, train_set, trainer) if workers.is_chief else (Silent(), Silent())
-        trainer.take_from_chief()
-        introduce(hps, loaders, trainer)
+    locks = (
+        lock_output_dirs(*roots, args.resume_training, args.overwrite) if context.is_chief else contextlib.ExitStack()
+    )
+    with locks:
+        trainer = Trainer(hps, context)
+        snapshots, log = setup_run(args, train_set, trainer) if context.is_chief else (NullLogger(), NullLogger())
+        context.broadcast_state(trainer.state)
+        log_run_summary(trainer, loaders)
         try:
-            return train(hps, loaders, trainer, snapshots, log)
+            return train(trainer, loaders, snapshots, log)
         except PEER_LOST:
-            if workers.count > 1:
+            if context.count > 1:
                 snapshots.save("latest")  # a step is done whole or not at all
                 log.plot()
             raise
 
 
-def share_cores() -> None:
-    """Let an operation have a part's share of the cores, as the parts of a batch are computed side by side.
+def limit_cpu_threads() -> None:
+    """Let an operation have a microbatch's share of the cores, as the microbatches are computed side by side.
 
     ``TF_NUM_INTRAOP_THREADS`` has the last word; too late, and without effect, once TensorFlow has begun to compute.
     """
     if tf.config.list_physical_devices("GPU") or os.environ.get("TF_NUM_INTRAOP_THREADS"):
         return
     with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, available_cores() // CPU_PARTS))
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, available_cores() // CPU_MICROBATCHES))
 
 
 def main(argv=None) -> int:
@@ -908,19 +580,14 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
-    share_cores()
-    workers = Workers(choose_strategy())
+    limit_cpu_threads()
+    context = DistributedContext(choose_strategy())
     try:
-        return train_as(workers, args)
+        return run_worker(args, context)
     except PEER_LOST as error:
-        if workers.count == 1:
+        if context.count == 1:
             raise
-        reason = re.search(r"aborted by: (.*)", str(error))
-        reason = reason[1] if reason else _first_line(error)
-        remedy = "start all of them again, with --resume_training if there is a snapshot"
-        print(f"{Path(sys.argv[0]).name}: another worker is gone ({reason[:200]}); {remedy}", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(PEER_LOST_CODE)  # TensorFlow's own end waits for the lost worker, and trips
+        return end_after_lost_worker(error)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,190 @@
+"""Several GPUs or machines, by ``tf.distribute``: a replica of the model for each GPU, a worker for each process.
+
+All workers have the same weights and take the same steps, each with drawings of its own shard of the data. Whatever
+must not differ is agreed upon by sums over all. Worker 0, the chief, alone reads and writes snapshots and logs.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from snapshots import first_line
+
+PEER_LOST = (  # how an operation of several workers ends when one of them is gone
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+PEER_LOST_CODE = 3
+EXAMPLE = '{"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
+
+
+def choose_strategy() -> tf.distribute.Strategy:
+    """A worker for each process that ``TF_CONFIG`` names, and on each a replica of the model for each of its GPUs.
+
+    Without ``TF_CONFIG``, or with one that names a single worker, this process alone. Waits until all workers are
+    there. Raises ValueError if ``TF_CONFIG`` cannot be followed.
+    """
+    if _count_workers(os.environ.get("TF_CONFIG", "")) > 1:
+        print("TF_CONFIG is set: waiting until all workers that it names are there", flush=True)
+        with _ended_by_signals():
+            try:
+                return tf.distribute.MultiWorkerMirroredStrategy()
+            except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
+                raise ValueError(
+                    f"no worker can be started as TF_CONFIG says ({first_line(error)}); expected e.g. {EXAMPLE}, "
+                    "with a free port"
+                ) from None
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _count_workers(text: str) -> int:
+    """How many workers the cluster in ``TF_CONFIG`` has; 1 without a cluster. Raises ValueError."""
+    try:
+        cluster = json.loads(text or "{}").get("cluster") or {}
+        counts = {kind: len(addresses) for kind, addresses in cluster.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG cannot be read ({error}); expected e.g. {EXAMPLE}") from None
+    other = sorted(counts.keys() - {"worker", "chief"})
+    if other:
+        raise ValueError(
+            f"TF_CONFIG names {', '.join(other)}, which nothing here needs; expected workers alone: {EXAMPLE}"
+        )
+    return max(sum(counts.values()), 1)
+
+
+@contextlib.contextmanager
+def _ended_by_signals():
+    """Let SIGINT and SIGTERM end a process that waits inside TensorFlow, which would hold them back."""
+    signals, done = {signal.SIGINT, signal.SIGTERM}, threading.Event()
+
+    def watch():
+        while not done.is_set():
+            caught = signal.sigtimedwait(signals, 0.2)
+            if caught is not None:
+                print(f"{Path(sys.argv[0]).name}: stopped while waiting for the other workers", file=sys.stderr)
+                os._exit(128 + caught.si_signo)
+
+    handlers = {number: signal.getsignal(number) for number in signals}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # TensorFlow's threads inherit this: only the watcher hears
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        for number, handler in handlers.items():  # TensorFlow took SIGTERM
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+class DistributedContext:
+    """This process among those that train one model; by default the only one, with one replica."""
+
+    def __init__(self, strategy: tf.distribute.Strategy | None = None):
+        self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
+        self.single = self.strategy.num_replicas_in_sync == 1
+        self.replicas = self.strategy.experimental_local_results(self.for_each_replica(lambda replica: replica))
+        self.count = self.strategy.num_replicas_in_sync // len(self.replicas)  # of workers
+        self.index = self.replicas[0] // len(self.replicas)  # of this worker
+        self.is_chief = self.index == 0
+
+    def for_each_replica(self, make):
+        """``make(number)`` for each of this worker's replicas, as ``run`` takes it."""
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: make(context.replica_id_in_sync_group)
+        )
+
+    def run(self, function, *arguments):
+        """``function`` on each replica."""
+        return self.strategy.run(function, arguments)
+
+    def first_replica(self, values):
+        """Of values that ``run`` returned, the first replica's here."""
+        return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], values)
+
+    def all_reduce(self, values):
+        """On a replica: the sum of each tensor over all replicas."""
+        if self.single:
+            return values
+        replica = tf.distribute.get_replica_context()
+        return tf.nest.map_structure(lambda value: replica.all_reduce("SUM", value), values)
+
+    def apply_gradients(self, optimizer, gradients, variables, clip: float) -> None:
+        """Update by gradients that are summed over all replicas already, clipped to +- ``clip``.
+
+        Keras would sum them once more, and clip before it does; on one replica the optimiser clips.
+        """
+        if self.single:
+            optimizer.apply(gradients, variables)
+            return
+
+        def step(variable, gradient):
+            optimizer.update_step(tf.clip_by_value(gradient, -clip, clip), variable, optimizer.learning_rate)
+
+        for variable, gradient in zip(variables, gradients, strict=True):
+            self.strategy.extended.update(variable, step, (gradient,), group=False)
+        optimizer.iterations.assign_add(1)
+
+    def sum(self, numbers: np.ndarray) -> np.ndarray:
+        """The sum of float64 arrays of one shape, one from each worker."""
+        if self.count == 1:
+            return numbers
+        first = self.replicas[0]
+        parts = self.for_each_replica(
+            lambda replica: tf.constant(numbers if replica == first else np.zeros_like(numbers))
+        )
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None).numpy()
+
+    def any(self, flag: bool) -> bool:
+        """Whether any worker's flag is set."""
+        return bool(self.sum(np.array(float(flag))))
+
+    def broadcast(self, numbers: np.ndarray) -> np.ndarray:
+        """The chief's float64 array, whose shape is known to all."""
+        return self.sum(numbers if self.is_chief else np.zeros_like(numbers))
+
+    def broadcast_string(self, text: str) -> str:
+        """The chief's text."""
+        data = np.frombuffer(text.encode(), np.uint8).astype(np.float64)
+        size = int(self.broadcast(np.array(float(len(data)))))
+        return self.broadcast(np.resize(data, size)).astype(np.uint8).tobytes().decode()
+
+    def broadcast_state(self, variables: list) -> None:
+        """All variables become the chief's, who alone has read a snapshot."""
+        if self.count == 1:
+            return
+        values = [variable.numpy().astype(np.float64) for variable in variables]  # which is exact for all of these
+        flat = self.broadcast(np.concatenate([value.ravel() for value in values]))
+        parts = np.split(flat, np.cumsum([value.size for value in values])[:-1])
+        for variable, value, part in zip(variables, values, parts, strict=True):
+            variable.assign(tf.cast(part.reshape(value.shape), variable.dtype))
+
+    def assert_equal_across_workers(self, numbers: list[float]) -> None:
+        """Raises ValueError, on all workers, if one knows other numbers of its data than the chief."""
+        own = np.array(numbers, np.float64)
+        if self.any(not np.array_equal(self.broadcast(own), own)):
+            raise ValueError("the files of the workers' --data_dir differ; copy them from one to all others")
+
+
+def end_after_lost_worker(error: Exception) -> None:
+    """Say that another worker is gone, and end this process with ``PEER_LOST_CODE``."""
+    reason = re.search(r"aborted by: (.*)", str(error))
+    reason = reason[1] if reason else first_line(error)
+    remedy = "start all of them again, with --resume_training if there is a snapshot"
+    print(f"{Path(sys.argv[0]).name}: another worker is gone ({reason[:200]}); {remedy}", file=sys.stderr)
+    sys.stdout.flush()
+    os._exit(PEER_LOST_CODE)  # TensorFlow's own end waits for the lost worker, and trips
