@@ -1,40 +1,45 @@
-# make demo   from nothing to drawings;  make test   everything that is proven;  make soak   what takes longer
-VENV := .venv
-PYTHON := $(VENV)/bin/python
-export TF_CPP_MIN_LOG_LEVEL ?= 3
-
-.PHONY: demo test soak lint clean
+# make demo       from nothing to drawings
+# make test       the tests that take minutes;  make test-all  those that take long or need a browser or Inkscape;  make soak  the longest
+# make test PYTHON=python3.12 takes another interpreter, in an environment of its own
+PYTHON ?= python3
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+VENV_PYTHON := $(VENV)/bin/python
 DEMO := outputs/demo
 
+.PHONY: demo test test-all soak lint clean
+
 demo: $(VENV)/.runtime
-	$(PYTHON) render_svg2bitmap.py --data_base_dir=datasets
-	$(PYTHON) sketch_pix2seq_train.py --preset demo --overwrite --log_root $(DEMO)/log --snapshot_root $(DEMO)/snapshot
-	$(PYTHON) sketch_pix2seq_sampling.py --model_dir $(DEMO)/snapshot
-	$(PYTHON) sketch_pix2seq_evaluate.py --model_dir $(DEMO)/snapshot --evaluation_dir $(DEMO)/evaluation \
+	$(VENV_PYTHON) render_svg2bitmap.py --data_base_dir=datasets
+	$(VENV_PYTHON) sketch_pix2seq_train.py --preset demo --overwrite --log_root $(DEMO)/log --snapshot_root $(DEMO)/snapshot
+	$(VENV_PYTHON) sketch_pix2seq_sampling.py --model_dir $(DEMO)/snapshot
+	$(VENV_PYTHON) sketch_pix2seq_evaluate.py --model_dir $(DEMO)/snapshot --evaluation_dir $(DEMO)/evaluation \
 	  --scores rec --temperatures 0.1
 	@echo "The picture to look at: outputs/sampling/gallery.png"
 
 test: $(VENV)/.development
-	$(PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest -m "not slow and not real"
+
+test-all: $(VENV)/.development
+	$(VENV_PYTHON) -m pytest -m "slow or real"
 
 soak: $(VENV)/.development
-	$(PYTHON) tests/soak.py
+	$(VENV_PYTHON) tests/soak.py
 
 lint: $(VENV)/.development
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf $(VENV) datasets/bitmap outputs/demo
+	rm -rf .venv .venv-* datasets/bitmap $(DEMO)
 
 $(VENV)/.runtime: requirements.txt
-	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install -q -r requirements.txt
-	@$(PYTHON) -c "import cairocffi" 2>/dev/null || $(MAKE) --no-print-directory libcairo
+	$(PYTHON) -m venv $(VENV)
+	$(VENV_PYTHON) -m pip install -q -r requirements.txt
+	@$(VENV_PYTHON) -c "import cairocffi" 2>/dev/null || $(MAKE) --no-print-directory libcairo
 	touch $@
 
 $(VENV)/.development: $(VENV)/.runtime requirements-dev.txt
-	$(PYTHON) -m pip install -q -r requirements-dev.txt
+	$(VENV_PYTHON) -m pip install -q -r requirements-dev.txt
 	touch $@
 
 # The one thing that pip cannot install.

@@ -1,4 +1,4 @@
-"""What takes longer than a test may: kills, fuzzing, extreme numbers. Prints the table of the README.
+"""What takes longer than a test may: kills, fuzzing, extreme numbers. Prints the table of docs/reliability.md.
 
     make soak                                # or: python tests/soak.py [--quick] [--seed 1]
 

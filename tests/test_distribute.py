@@ -50,20 +50,22 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def readme_configs() -> list[dict]:
-    """``TF_CONFIG`` of each of the README's machines."""
-    lines = re.findall(r"^TF_CONFIG='(.+)' python sketch_pix2seq_train\.py ", (ROOT / "README.md").read_text(), re.M)
+def documented_configs() -> list[dict]:
+    """``TF_CONFIG`` of each machine of docs/distributed.md."""
+    lines = re.findall(
+        r"^TF_CONFIG='(.+)' python sketch_pix2seq_train\.py ", (ROOT / "docs/distributed.md").read_text(), re.M
+    )
     return [json.loads(line) for line in lines]
 
 
 class Pair:
-    """The README's two machines as processes of this one; only the chief is given the directories of the run."""
+    """The two documented machines as processes of this one; only the chief is given the directories of the run."""
 
     def __init__(self, data_dir, run, *flags, **hparams):
         self.run = run
         addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
         self.processes, self.files = [], []
-        for index, config in enumerate(readme_configs()):
+        for index, config in enumerate(documented_configs()):
             config["cluster"]["worker"] = addresses
             own = (run, *flags) if index == 0 else (run / "nowhere",)
             command = arguments(data_dir, *own, **hparams if index == 0 else {})
