@@ -237,8 +237,8 @@ def add_position_noise(strokes: tf.Tensor, stddev: float, seed: tf.Tensor) -> tu
 
 
 def kl_cost(mean: tf.Tensor, presig: tf.Tensor) -> tf.Tensor:
-    """KL divergence of the codes' distributions ``[N, Z]`` from N(0, 1), per number of z (arXiv 1704.03477, eq. 10)."""
-    return -0.5 * tf.reduce_mean(1.0 + presig - tf.square(mean) - tf.exp(presig))
+    """KL divergence of each code from N(0, 1), per latent dimension (arXiv 1704.03477, eq. 10) -> ``[N]``."""
+    return -0.5 * tf.reduce_mean(1.0 + presig - tf.square(mean) - tf.exp(presig), axis=1)
 
 
 def kl_weight(hps: HParams, step: int) -> float:

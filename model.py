@@ -322,9 +322,9 @@ class Model(tf.Module):
     ):
         """The sampling loop: draw a point, feed it back.
 
-        code of N drawings, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first), temperature ``[N]``,
-        greedy and ignore_end (go on to the last step even when all have ended) bool; the first prefix_lengths ``[N]``
-        points of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
+        code of N drawings, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first), temperature
+        ``[N]``, greedy and ignore_end (go on to the last step even when all have ended) bool; the first prefix_lengths
+        ``[N]`` points of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
         Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
         """
         products, params = self.cell.prepare(code.z if self.hps.conditional else None)

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from distributed import PEER_LOST, DistributedContext, choose_strategy, end_after_lost_worker
 from extensions import PRESETS, add_position_noise, kl_cost, kl_weight
 from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
-from model import Model, get_default_hparams, pad_strokes, reconstruction_loss
+from model import Model, get_default_hparams, pad_strokes, point_losses
 from render_svg2bitmap import rasterize_all
 from script import Progress, add_switch, available_cores, make_parser, run_script
 from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_snapshot, lock_output_dirs
@@ -87,9 +87,10 @@ class Trainer:
         return [*self.variables, *self.optimizer.variables, *counts]
 
     def compute_losses(self, batch: Batch, drawings, seed, training: bool) -> dict[str, tf.Tensor]:
-        """Named losses of a microbatch, its share of the mean over ``drawings``: a new term is a line here.
+        """Named losses of a microbatch of N of ``drawings``: its part of each mean, divided here and only here.
 
-        recon: the sum of L_s (1 - p3) + L_p over drawings * max_seq_len; kl: sketch-rnn's term, if it has a weight.
+        recon: the sum of L_s (1 - p3) + L_p over drawings * max_seq_len (arXiv 1704.03477, eq. 9); kl: sketch-rnn's
+        term, if it has a weight. A new term is a line here and one in ``total_cost``; the log follows.
         """
         hps, model = self.hps, self.model
         seeds = tf.unstack(tf.random.split(seed, 3 if model.reads_strokes else 2))
@@ -97,7 +98,6 @@ class Trainer:
         strokes = pad_strokes(batch.points, batch.lengths, steps)  # [N, T + 1, 5]
         fed, targets = strokes[:, :-1], strokes[:, 1:]  # [N, T, 5], [N, T, 5]
         z, losses = None, {}
-        share = tf.cast(tf.size(batch.lengths), tf.float32) / drawings
         if hps.conditional:
             if model.reads_strokes:
                 mean, presig = model.encode_strokes(targets, batch.lengths, training, seeds[2])  # [N, Z], [N, Z]
@@ -105,16 +105,16 @@ class Trainer:
                 mean, presig = model.encode(batch.images)  # [N, Z], [N, Z]
             z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])  # [N, Z]
             if hps.kl_weight > 0:
-                losses["kl"] = share * kl_cost(mean, presig)
+                losses["kl"] = tf.reduce_sum(kl_cost(mean, presig)) / drawings
         if training and hps.position_noise_std > 0:
             fed, targets = add_position_noise(strokes, hps.position_noise_std, tf.random.fold_in(seed, 0))
         if hps.skip_padding:
             params, targets = model.decode_packed(fed, z, targets, batch.lengths, training, seeds[1])  # [P, .], [P, 5]
         else:
             params, _ = model.decode(fed, z, training=training, seed=seeds[1])  # [N * T, .]
-        loss = reconstruction_loss(params, targets, mask_padding=False)
-        points, own = tf.cast(tf.size(params.corr[:, 0]), tf.float32), tf.cast(tf.size(batch.lengths), tf.float32)
-        losses["recon"] = share * (loss * points / (own * hps.max_seq_len))
+        stroke_loss, pen_loss = point_losses(params, targets)  # [P], [P]
+        real = 1.0 - tf.reshape(targets, [-1, 5])[:, 4]  # [P]
+        losses["recon"] = tf.reduce_sum(stroke_loss * real + pen_loss) / (drawings * hps.max_seq_len)
         return losses
 
     def total_cost(self, losses: dict[str, tf.Tensor], kl_weight) -> tf.Tensor:
