@@ -109,8 +109,7 @@ class StrokeRNN:
 
     def __init__(self, hps: HParams, init: Initializer):
         self.dropout = hps.recurrent_dropout_prob if hps.use_recurrent_dropout else None
-        seeds = (hps.seed + 2, hps.seed + 4)  # a hyper cell takes the seed after its own, too
-        self.cells = [CELLS[hps.enc_model](5, hps.enc_rnn_size, seed) for seed in seeds]
+        self.cells = [CELLS[hps.enc_model](5, hps.enc_rnn_size, init) for _ in ("forward", "backward")]
         self.weights = {
             f"ENC_RNN/{direction}/{cell.NAME}/{name}": weight
             for direction, cell in zip(("fw", "bw"), self.cells, strict=True)

@@ -183,7 +183,7 @@ class Model(tf.Module):
         z_size = hps.z_size if hps.conditional else 0
         self.decoder_features = extensions.make_decoder_features(hps, init)  # none in the paper's model
         input_size = 5 + sum(plug.size for plug in self.decoder_features) + z_size
-        self.cell = CELLS[hps.dec_model](input_size, hps.dec_rnn_size, hps.seed)
+        self.cell = CELLS[hps.dec_model](input_size, hps.dec_rnn_size, init)
         self.state_size = sum(self.cell.state_sizes)
         self.output_size = 3 + 6 * hps.num_mixture
         if hps.conditional:
@@ -318,13 +318,14 @@ class Model(tf.Module):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def generate(
-        self, code, initial_state, first, steps, temperature, greedy, ignore_end, seed, prefix, prefix_lengths
+        self, code, initial_state, first, steps, temperature, greedy, ignore_end, seed, noise, prefix, prefix_lengths
     ):
         """The sampling loop: draw a point, feed it back.
 
         code of N drawings, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first), temperature
-        ``[N]``, greedy and ignore_end (go on to the last step even when all have ended) bool; the first prefix_lengths
-        ``[N]`` points of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
+        ``[N]``, greedy and ignore_end (go on to the last step even when all have ended) bool; chance comes from seed
+        ``[2]``, or from noise of N(0, 1) ``[steps, N, 4]`` where it is given; the first prefix_lengths ``[N]`` points
+        of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
         Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
         """
         products, params = self.cell.prepare(code.z if self.hps.conditional else None)
@@ -336,7 +337,8 @@ class Model(tf.Module):
             seen_states = tuple(s for _, s in seen)
             h, state = self.cell.step(tf.concat([x, *(s for s, _ in seen)], axis=1), state, dense, params)  # [N, U]
             output = self._output(h)  # [N, 3 + 6M]
-            x = draw_point(mixture_params(output), temperature, greedy, tf.random.fold_in(seed, t))  # [N, 5]
+            chance = tf.random.fold_in(seed, t) if noise is None else noise[t]
+            x = draw_point(mixture_params(output), temperature, greedy, chance)  # [N, 5]
             x = tf.where((t < prefix_lengths)[:, None], prefix[tf.minimum(t, tf.shape(prefix)[0] - 1)], x)
             ended |= x[:, 4] > 0
             return t + 1, x, seen_states, state, ended, strokes.write(t, x), outputs.write(t, output)
@@ -356,26 +358,36 @@ class Model(tf.Module):
 # Sampling
 
 
-def draw_point(params: MixtureParams, temperature: tf.Tensor, greedy: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def draw_point(params: MixtureParams, temperature: tf.Tensor, greedy: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
     """Draw one stroke-5 row for each row of ``params`` -> ``[N, 5]``; temperature ``[N, 1]``.
 
+    ``chance`` is a seed ``[2]`` for all rows, or N(0, 1) numbers ``[N, 4]``, each row's own.
     pi and pen probabilities become softmax(log p / t); sigma becomes sigma * t, as in the original, where
     arXiv 1704.03477 eq. 8 says sigma^2 * t. Greedy: the mean of the largest pi, the likeliest pen state.
     """
-    seeds = tf.unstack(tf.random.split(seed, 3))
+    if chance.shape.rank == 1:
+        for_pi, for_point, for_pen = tf.unstack(tf.random.split(chance, 3))
+        noise = tf.random.stateless_normal([tf.shape(params.pi)[0], 2], for_point)
+    else:
+        noise, for_pi, for_pen = chance[:, :2], chance[:, 2:3], chance[:, 3:]
 
-    def choose(probabilities, seed):
+    def choose(probabilities, chance):
         logits = tf.math.log(probabilities) / temperature
-        drawn = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
+        if chance.shape.rank == 1:
+            drawn = tf.random.stateless_categorical(logits, 1, chance, dtype=tf.int32)[:, 0]
+        else:
+            uniform = 0.5 + 0.5 * tf.math.erf(chance * 0.5**0.5)  # [N, 1]: N(0, 1) through its own distribution
+            below = tf.cumsum(tf.nn.softmax(logits), axis=1)[:, :-1] < uniform
+            drawn = tf.reduce_sum(tf.cast(below, tf.int32), axis=1)
         return tf.where(greedy, tf.argmax(probabilities, axis=1, output_type=tf.int32), drawn)
 
-    k = choose(params.pi, seeds[0])
+    k = choose(params.pi, for_pi)
     mu1, mu2, sigma1, sigma2, corr = (tf.gather(field, k, batch_dims=1)[:, None] for field in params[1:6])
-    noise = tf.random.stateless_normal([tf.shape(mu1)[0], 2], seeds[1]) * tf.where(greedy, 0.0, 1.0)
+    noise *= tf.where(greedy, 0.0, 1.0)
     e1, e2 = noise[:, :1], noise[:, 1:]
     dx = mu1 + sigma1 * temperature * e1
     dy = mu2 + sigma2 * temperature * (corr * e1 + tf.sqrt((1.0 - corr) * (1.0 + corr)) * e2)
-    pen = tf.one_hot(choose(params.pen, seeds[2]), 3)
+    pen = tf.one_hot(choose(params.pen, for_pen), 3)
     return tf.concat([dx, dy, pen], axis=1)
 
 
@@ -393,8 +405,12 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
     temperature = np.broadcast_to(np.asarray(temperature, np.float32), [rows])
     if not (temperature > 0).all():
         raise ValueError("temperature must be above 0; greedy_mode=True draws without chance")
+    noise = None
     if seed is None:
         seed = int(np.random.default_rng().integers(2**31))
+    elif np.ndim(seed):
+        noise = np.stack([np.random.default_rng(own).normal(size=[seq_len, 4]) for own in seed], axis=1)
+        noise, seed = tf.constant(noise, tf.float32), 0  # [seq_len, N, 4]
     code = _complete_code(model, code, rows, seed)
     return model.generate(
         code,
@@ -405,6 +421,7 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
         tf.constant(greedy_mode),
         tf.constant(ignore_end),
         tf.constant([seed, 0], tf.int32),
+        noise,
         *_pack_prefix(prefix, rows, seq_len),
     )
 
@@ -442,6 +459,8 @@ def sample_batch(
     """Draw one drawing for each row of z ``[N, Z]`` or of a Code, together; stops when all have ended.
 
     ``temperature`` is one number or one for each drawing; without z (unconditional, or z ~ N(0, 1)) give ``num``.
+    ``seed`` is one number for all together, or a list of one (or of ``utils.seed_for``) for each drawing, which then
+    does not depend on the others.
     ``prefix``: a stroke-3 beginning ``[k, 3]``, k < ``seq_len``, for each, that the drawing goes on from.
     Returns stroke-5 arrays, each cut before its end: an empty one ended at once.
     """

@@ -15,6 +15,8 @@ gradients after the loop, one large product per matrix. ``params`` are all other
 
 import tensorflow as tf
 
+from utils import seed_for, stateless_seed
+
 FORGET_BIAS = 1.0
 LAYER_NORM_EPSILON = 1e-3
 HYPER_UNITS = 256  # of the small cell inside the hyper cell
@@ -47,7 +49,7 @@ class Initializer:
 
     def _next_seed(self):
         self.count += 1
-        return (self.seed, 1000 + self.count)
+        return stateless_seed(seed_for(self.seed, "weights", self.count))
 
     def normal(self, shape, stddev: float) -> tf.Variable:
         """Normal with mean 0."""
@@ -56,6 +58,10 @@ class Initializer:
     def glorot(self, shape) -> tf.Variable:
         """``glorot_uniform``."""
         return tf.Variable(glorot_uniform(shape, self._next_seed()))
+
+    def orthogonal_gates(self, units: int) -> tf.Variable:
+        """``orthogonal_gates``."""
+        return tf.Variable(orthogonal_gates(units, self._next_seed()))
 
 
 @tf.custom_gradient
@@ -109,12 +115,12 @@ class LSTMCell:
 
     NAME = "LSTMCell"
 
-    def __init__(self, input_size: int, num_units: int, seed: int = 0):
+    def __init__(self, input_size: int, num_units: int, init: Initializer):
         self.num_units = num_units
         self.state_sizes = (num_units, num_units)
         self.weights = {
-            "W_xh": tf.Variable(glorot_uniform((input_size, 4 * num_units), (seed, 1))),
-            "W_hh": tf.Variable(orthogonal_gates(num_units, (seed, 2))),
+            "W_xh": init.glorot((input_size, 4 * num_units)),
+            "W_hh": init.orthogonal_gates(num_units),
             "bias": tf.Variable(tf.zeros([4 * num_units])),
         }
 
@@ -175,12 +181,12 @@ class LayerNormLSTMCell:
 
     NAME = "LayerNormLSTMCell"
 
-    def __init__(self, input_size: int, num_units: int, seed: int = 0):
+    def __init__(self, input_size: int, num_units: int, init: Initializer):
         self.num_units = num_units
         self.state_sizes = (num_units, num_units)
         self.weights = {
-            "W_xh": tf.Variable(glorot_uniform((input_size, 4 * num_units), (seed, 1))),
-            "W_hh": tf.Variable(orthogonal_gates(num_units, (seed, 2))),
+            "W_xh": init.glorot((input_size, 4 * num_units)),
+            "W_hh": init.orthogonal_gates(num_units),
             **_norm_weights(num_units),
         }
 
@@ -210,22 +216,22 @@ class HyperLSTMCell:
     NAME = "HyperLSTMCell"
     HALVES = tuple(f"hyper_{gate}{half}" for half in "xh" for gate in "ijfo")
 
-    def __init__(self, input_size: int, num_units: int, seed: int = 0):
+    def __init__(self, input_size: int, num_units: int, init: Initializer):
         self.num_units = num_units
         self.state_sizes = (num_units, HYPER_UNITS, num_units, HYPER_UNITS)
-        small = LayerNormLSTMCell(input_size + num_units, HYPER_UNITS, seed + 1)
+        small = LayerNormLSTMCell(input_size + num_units, HYPER_UNITS, init)
         weights = {
-            "W_xh": tf.Variable(glorot_uniform((input_size, 4 * num_units), (seed, 1))),
-            "W_hh": tf.Variable(orthogonal_gates(num_units, (seed, 2))),
+            "W_xh": init.glorot((input_size, 4 * num_units)),
+            "W_hh": init.orthogonal_gates(num_units),
             "bias": tf.Variable(tf.zeros([4 * num_units])),
             **{f"{small.NAME}/{name}": variable for name, variable in small.weights.items()},
             **_norm_weights(num_units),
         }
-        for k, half in enumerate(self.HALVES):
-            weights |= self._half_weights(half, (seed, 3 + k))
+        for half in self.HALVES:
+            weights |= self._half_weights(half, init)
         self.weights = weights
 
-    def _half_weights(self, half, seed):
+    def _half_weights(self, half, init):
         embedding, units = HYPER_EMBEDDING, self.num_units
         weights = {
             f"{half}/zw/super_linear_w": tf.Variable(tf.zeros([HYPER_UNITS, embedding])),
@@ -233,8 +239,7 @@ class HyperLSTMCell:
             f"{half}/alpha/super_linear_w": tf.Variable(tf.fill([embedding, units], 0.1 / embedding)),
         }
         if half.endswith("h"):
-            normal = tf.random.stateless_normal([HYPER_UNITS, embedding], seed, stddev=0.01)
-            weights[f"{half}/zb/super_linear_w"] = tf.Variable(normal)
+            weights[f"{half}/zb/super_linear_w"] = init.normal([HYPER_UNITS, embedding], 0.01)
             weights[f"{half}/beta/super_linear_w"] = tf.Variable(tf.zeros([embedding, units]))
         return weights
 

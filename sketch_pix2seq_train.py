@@ -36,7 +36,7 @@ from model import Model, get_default_hparams, pad_strokes, point_losses
 from render_svg2bitmap import rasterize_all
 from script import Progress, add_switch, available_cores, make_parser, run_script
 from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_snapshot, lock_output_dirs
-from utils import Batch, DataLoader, line_width_pixels, load_dataset, write_file
+from utils import Batch, DataLoader, line_width_pixels, load_dataset, seed_for, stateless_seed, write_file
 
 LOG_EVERY = 20  # steps, as in the original
 MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends
@@ -93,25 +93,25 @@ class Trainer:
         term, if it has a weight. A new term is a line here and one in ``total_cost``; the log follows.
         """
         hps, model = self.hps, self.model
-        seeds = tf.unstack(tf.random.split(seed, 3 if model.reads_strokes else 2))
+        code_seed, decoder_seed, encoder_seed, position_seed = tf.unstack(tf.random.split(seed, 4))
         steps = tf.reduce_max(batch.lengths) + 1 if hps.skip_padding else hps.max_seq_len  # T
         strokes = pad_strokes(batch.points, batch.lengths, steps)  # [N, T + 1, 5]
         fed, targets = strokes[:, :-1], strokes[:, 1:]  # [N, T, 5], [N, T, 5]
         z, losses = None, {}
         if hps.conditional:
             if model.reads_strokes:
-                mean, presig = model.encode_strokes(targets, batch.lengths, training, seeds[2])  # [N, Z], [N, Z]
+                mean, presig = model.encode_strokes(targets, batch.lengths, training, encoder_seed)  # [N, Z], [N, Z]
             else:
                 mean, presig = model.encode(batch.images)  # [N, Z], [N, Z]
-            z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), seeds[0])  # [N, Z]
+            z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), code_seed)  # [N, Z]
             if hps.kl_weight > 0:
                 losses["kl"] = tf.reduce_sum(kl_cost(mean, presig)) / drawings
         if training and hps.position_noise_std > 0:
-            fed, targets = add_position_noise(strokes, hps.position_noise_std, tf.random.fold_in(seed, 0))
-        if hps.skip_padding:
-            params, targets = model.decode_packed(fed, z, targets, batch.lengths, training, seeds[1])  # [P, .], [P, 5]
+            fed, targets = add_position_noise(strokes, hps.position_noise_std, position_seed)
+        if hps.skip_padding:  # params of [P, .], targets [P, 5]
+            params, targets = model.decode_packed(fed, z, targets, batch.lengths, training, decoder_seed)
         else:
-            params, _ = model.decode(fed, z, training=training, seed=seeds[1])  # [N * T, .]
+            params, _ = model.decode(fed, z, training=training, seed=decoder_seed)  # [N * T, .]
         stroke_loss, pen_loss = point_losses(params, targets)  # [P], [P]
         real = 1.0 - tf.reshape(targets, [-1, 5])[:, 4]  # [P]
         losses["recon"] = tf.reduce_sum(stroke_loss * real + pen_loss) / (drawings * hps.max_seq_len)
@@ -183,17 +183,16 @@ class Trainer:
 
     def random_batch(self, loader: DataLoader, step: int) -> Batch:
         """This worker's batch of a step, the same in every run of the same seed."""
-        index = self.context.index
-        return loader.random_batch(np.random.default_rng((self.hps.seed, 0, step, *([index] if index else []))))
+        return loader.random_batch(np.random.default_rng(seed_for(self.hps.seed, "batch", step, self.context.index)))
 
-    def _split(self, batch: Batch, seed, first: int = 0, every: int = 1) -> tuple:
+    def _split(self, batch: Batch, purpose: str, step: int, replica: int, first: int = 0, every: int = 1) -> tuple:
         """A replica's microbatches of a worker's batch, as many as there are drawings for, each with a seed."""
         count = max(1, min(self.microbatches, len(range(first, len(batch.lengths), every))))
         found = []
         for part in range(count):
             own = batch.shard(first + part * every, count * every)
-            numbers = np.random.SeedSequence((*seed, *([part] if part else []))).generate_state(2).view(np.int32)
-            found.append((Batch(*map(tf.constant, own)), tf.constant(numbers)))
+            seed = stateless_seed(seed_for(self.hps.seed, purpose, step, replica, part))
+            found.append((Batch(*map(tf.constant, own)), tf.constant(seed)))
         return tuple(found)
 
     def _compile_for_any_size(self, function, microbatches, *others):
@@ -214,12 +213,10 @@ class Trainer:
 
     def update(self, batch: Batch, step: int) -> dict[str, float]:
         """``train_step`` on this worker's batch of a step."""
-        every, seed = len(self.context.replicas), (self.hps.seed, 0, step)
+        first, every = self.context.replicas[0], len(self.context.replicas)
 
         def microbatches(replica):
-            return self._split(
-                batch, (*seed, *([replica] if replica else [])), replica - self.context.replicas[0], every
-            )
+            return self._split(batch, "train", step, replica, replica - first, every)
 
         rates = self.rates(step)
         arguments = (
@@ -235,7 +232,7 @@ class Trainer:
         names, totals, drawings = None, 0.0, 0
         for i in range(loader.num_batches):
             batch = loader.get_batch(i)
-            microbatches = self._split(batch, (self.hps.seed, i * self.context.count + self.context.index))
+            microbatches = self._split(batch, "valid", i, self.context.index)
             self._compile_for_any_size(self.valid_step, microbatches)
             losses = self.valid_step(microbatches)
             names, drawings = list(losses), drawings + len(batch.lengths)
