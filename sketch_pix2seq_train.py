@@ -97,15 +97,13 @@ class Trainer:
         steps = tf.reduce_max(batch.lengths) + 1 if hps.skip_padding else hps.max_seq_len  # T
         strokes = pad_strokes(batch.points, batch.lengths, steps)  # [N, T + 1, 5]
         fed, targets = strokes[:, :-1], strokes[:, 1:]  # [N, T, 5], [N, T, 5]
-        z, losses = None, {}
+        z = None
         if hps.conditional:
             if model.reads_strokes:
                 mean, presig = model.encode_strokes(targets, batch.lengths, training, encoder_seed)  # [N, Z], [N, Z]
             else:
                 mean, presig = model.encode(batch.images)  # [N, Z], [N, Z]
             z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), code_seed)  # [N, Z]
-            if hps.kl_weight > 0:
-                losses["kl"] = tf.reduce_sum(kl_cost(mean, presig)) / drawings
         if training and hps.position_noise_std > 0:
             fed, targets = add_position_noise(strokes, hps.position_noise_std, position_seed)
         if hps.skip_padding:  # params of [P, .], targets [P, 5]
@@ -114,7 +112,9 @@ class Trainer:
             params, _ = model.decode(fed, z, training=training, seed=decoder_seed)  # [N * T, .]
         stroke_loss, pen_loss = point_losses(params, targets)  # [P], [P]
         real = 1.0 - tf.reshape(targets, [-1, 5])[:, 4]  # [P]
-        losses["recon"] = tf.reduce_sum(stroke_loss * real + pen_loss) / (drawings * hps.max_seq_len)
+        losses = {"recon": tf.reduce_sum(stroke_loss * real + pen_loss) / (drawings * hps.max_seq_len)}
+        if hps.conditional and hps.kl_weight > 0:
+            losses["kl"] = tf.reduce_sum(kl_cost(mean, presig)) / drawings
         return losses
 
     def total_cost(self, losses: dict[str, tf.Tensor], kl_weight) -> tf.Tensor:
