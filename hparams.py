@@ -25,16 +25,17 @@ ARCHITECTURE_FIELDS = (
 # What validation measures, and on what: losses before and after a change of one do not compare.
 VALIDATION_FIELDS = "data_set max_seq_len skip_padding kl_weight kl_tolerance".split()
 
-AT_LEAST_ONE = (
-    "num_steps save_every img_H img_W max_seq_len dec_rnn_size z_size batch_size num_mixture keep_snapshots "
-    "enc_rnn_size"
-).split()
-# A downloaded config may ask for any amount of memory.
-SIZES = "img_H img_W enc_rnn_size dec_rnn_size position_features z_size num_mixture max_seq_len".split()
-PROBABILITIES = "augment_stroke_prob mirror_prob decay_rate kl_weight_start kl_decay_rate".split()
-KEEP_PROBABILITIES = "recurrent_dropout_prob input_dropout_prob output_dropout_prob".split()
-ABOVE_ZERO = "learning_rate grad_clip save_minutes".split()
-ZERO_OR_MORE = "min_learning_rate random_rotation kl_weight kl_tolerance position_features position_noise_std".split()
+INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amount of memory
+    "[1, 16384]": "img_H img_W max_seq_len enc_filters enc_rnn_size dec_rnn_size z_size num_mixture",
+    "[0, 16384]": "position_features",
+    "[1, inf)": "num_steps save_every keep_snapshots batch_size",
+    "(0, inf)": "save_minutes learning_rate grad_clip",
+    "[0, inf)": "min_learning_rate random_rotation position_noise_std kl_weight kl_tolerance",
+    "[0, 1]": "decay_rate augment_stroke_prob mirror_prob kl_weight_start kl_decay_rate",
+    "(0, 1]": "recurrent_dropout_prob input_dropout_prob output_dropout_prob",  # to keep
+    "[0, 1)": "random_scale_factor",
+    "[0, 2147483647]": "seed",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,39 +88,24 @@ class HParams:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.type))
-        self._check_values()
+        for interval, names in INTERVALS.items():
+            for name in names.split():
+                value = getattr(self, name)
+                for number in value if isinstance(value, list) else [value]:
+                    _require(_is_within(number, interval), name, value, _in_words(name, interval))
+        for name, choices in CHOICES.items():
+            _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
+        _require(1 <= len(self.enc_filters) <= 16, "enc_filters", self.enc_filters, "1 to 16 levels")
+        _require(self.data_set and all(self.data_set), "data_set", self.data_set, "one name or more")
+        files = collections.Counter(name.removesuffix(".npz").replace(" ", "_") for name in self.data_set)
+        same = [name for name in self.data_set if files[name.removesuffix(".npz").replace(" ", "_")] > 1]
+        _require(not same, "data_set", same, "each category once")
         if self.position_features and not (self.use_position and self.conditional):
             raise ValueError("position_features needs use_position=True and conditional=True: z gives the features")
         if self.position_noise_std and not self.use_position:
             raise ValueError("position_noise_std needs use_position=True: a decoder must see where its pen is")
         if (self.random_rotation or self.mirror_prob) and not self.augment_bitmaps:
             raise ValueError("random_rotation and mirror_prob turn the strokes alone; set augment_bitmaps=True, too")
-        counts = collections.Counter(name.removesuffix(".npz").replace(" ", "_") for name in self.data_set)
-        same = [name for name in self.data_set if counts[name.removesuffix(".npz").replace(" ", "_")] > 1]
-        _require(not same, "data_set", same, "each category once")
-
-    def _check_values(self):
-        rules = [(name, lambda value: value >= 1, "1 or more") for name in AT_LEAST_ONE]
-        rules += [(name, lambda value: value <= 16384, "16384 or less") for name in SIZES]
-        probabilities = (*KEEP_PROBABILITIES, *PROBABILITIES)
-        rules += [(name, lambda value: 0 <= value <= 1, "a probability, 0 to 1") for name in probabilities]
-        keeps = "above 0: it is the probability to keep"
-        rules += [(name, lambda value: value > 0, keeps) for name in KEEP_PROBABILITIES]
-        rules += [(name, lambda value: value > 0, "above 0") for name in ABOVE_ZERO]
-        rules += [(name, lambda value: value >= 0, "0 or more") for name in ZERO_OR_MORE]
-        rules += [
-            (name, lambda value, choices=choices: value in choices, f"one of {', '.join(choices)}")
-            for name, choices in CHOICES.items()
-        ]
-        rules += [
-            ("random_scale_factor", lambda value: 0 <= value < 1, "0 to below 1"),
-            ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
-            ("data_set", lambda value: value and all(value), "one name or more"),
-            ("enc_filters", lambda value: 1 <= len(value) <= 16, "1 to 16 levels"),
-            ("enc_filters", lambda value: all(1 <= item <= 16384 for item in value), "numbers of 1 to 16384"),
-        ]
-        for name, holds, expected in rules:
-            _require(holds(getattr(self, name)), name, getattr(self, name), expected)
 
     def parse(self, text: str) -> "HParams":
         """Changed by ``"key=value,list=[a,b]"``. Raises ValueError naming the nearest key, or the type expected."""
@@ -172,6 +158,20 @@ class HParams:
 def _require(condition, name, actual, expected):
     if not condition:
         raise ValueError(f"hyper-parameter {name} is {actual!r:.200}; expected {expected}")
+
+
+def _is_within(number, interval):
+    least, most = (float(end) for end in interval[1:-1].split(","))
+    above = number >= least if interval[0] == "[" else number > least
+    return above and (number <= most if interval[-1] == "]" else number < most)
+
+
+def _in_words(name, interval):
+    least, most = interval[1:-1].split(", ")
+    words = "above " * (interval[0] == "(") + least
+    words += " or more" * (interval[0] == "[") if most == "inf" else ""
+    words += "" if most == "inf" else " to " + "below " * (interval[-1] == ")") + most
+    return words + ", the probability to KEEP" * name.endswith("_dropout_prob")
 
 
 def _split_outside_brackets(text):

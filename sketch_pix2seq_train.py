@@ -15,16 +15,12 @@ from quiet_tensorflow import describe_device, tf
 
 import argparse
 import contextlib
-import csv
-import io
 import math
 import os
-import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from tqdm import tqdm
@@ -34,9 +30,10 @@ from extensions import PRESETS, add_position_noise, kl_cost, kl_weight
 from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
 from model import Model, get_default_hparams, pad_strokes, point_losses
 from render_svg2bitmap import rasterize_all
+from run_log import NullLogger, RunLog
 from script import Progress, add_switch, available_cores, make_parser, run_script
 from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_snapshot, lock_output_dirs
-from utils import Batch, DataLoader, line_width_pixels, load_dataset, seed_for, stateless_seed, write_file
+from utils import Batch, DataLoader, line_width_pixels, load_dataset, seed_for, stateless_seed
 
 LOG_EVERY = 20  # steps, as in the original
 MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends
@@ -245,7 +242,7 @@ class Trainer:
 # The training loop
 
 
-def train(trainer: Trainer, loaders: tuple, snapshots: Snapshots, log: "RunLog") -> int:
+def train(trainer: Trainer, loaders: tuple, snapshots: Snapshots, log: RunLog) -> int:
     """Train up to ``num_steps`` -> exit code: 0 done or stopped, ``NOT_FINITE_CODE`` if numbers went bad."""
     hps, train_set = trainer.hps, loaders[0]
     first, step, train_seconds, saved_at = int(trainer.next_step), int(trainer.next_step), 0.0, time.time()
@@ -330,122 +327,6 @@ class StopRequest:
     def __exit__(self, *exc):
         for number, handler in self.previous.items():
             signal.signal(number, handler)
-
-
-# ---------------------------------------------------------------------------------------------------------
-# The log
-
-
-class RunLog:
-    """Everything that a run says: log lines, TensorBoard scalars, ``metrics.csv``, ``loss.png``.
-
-    Lines, columns and scalars follow from the names of the losses.
-    """
-
-    TAGS = MappingProxyType(
-        {"cost": "Cost", "recon": "Reconstr_Cost", "kl": "KL_Cost", "lr": "Learning_Rate", "klw": "KL_Weight"}
-    )
-
-    def __init__(self, log_root: str | Path, first_step: int):
-        self.root = Path(log_root)
-        self.path = self.root / "metrics.csv"
-        self.root.mkdir(parents=True, exist_ok=True)
-        rows = self._read()
-        self.columns = ["step", "split", "seconds", "learning_rate"]
-        self.rows = [row for row in rows if int(row["step"]) < first_step]
-        if len(self.rows) < len(rows):  # of steps that are taken again, or of another run
-            shutil.copy2(self.path, self.path.with_name(f"metrics.csv.before-step-{first_step}"))
-        self.writer = tf.summary.create_file_writer(str(self.root))
-        self._write()
-
-    def _read(self):
-        if not self.path.is_file():
-            return []
-        with open(self.path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [
-            row for row in rows if (row.get("step") or "").isdigit() and None not in row and None not in row.values()
-        ]
-
-    def _write(self):
-        """All rows anew, with a column for each name that any of them has."""
-        self.columns = list(dict.fromkeys([*self.columns, *(name for row in self.rows for name in row)]))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, restval="")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_file(self.path, text.getvalue().encode())
-
-    def _add(self, step: int, split: str, losses: dict, seconds: float, learning_rate="", **scalars):
-        row = {"step": step, "split": split, "seconds": seconds, "learning_rate": learning_rate, **losses}
-        row = {name: str(value) for name, value in row.items()}
-        self.rows.append(row)
-        if set(row) <= set(self.columns):
-            with open(self.path, "a", newline="") as file:
-                csv.DictWriter(file, self.columns, restval="").writerow(row)
-        else:
-            self._write()
-        kind = {"train": "Train", "valid": "Valid", "test": "Eval"}[split]
-        scalars = {**{f"{kind}_{self.TAGS.get(name, name)}": value for name, value in losses.items()}, **scalars}
-        with self.writer.as_default(step=step):
-            for tag, value in scalars.items():
-                tf.summary.scalar(tag, value)
-
-    def info(self, line: str) -> None:
-        """A line to the screen."""
-        tqdm.write(line)
-
-    def has(self, split: str, step: int) -> bool:
-        """Whether the losses of a split after a step are known."""
-        return any(row["split"] == split and row["step"] == str(step) for row in self.rows)
-
-    def train(self, step: int, rates: dict[str, float], losses: dict[str, float], seconds: float) -> None:
-        """A training step: rates as ``Trainer.rates`` names them; seconds of the steps since the last such line."""
-        words = [f"lr: {rates['lr']:.6f}", *(f"{name}: {rates[name]:.4f}" for name in rates if name != "lr")]
-        words += [f"{name}: {value:.4f}" for name, value in losses.items()]
-        tqdm.write(f"step: {step}, {', '.join(words)}, train_time_taken: {seconds:.4f}")
-        scalars = {self.TAGS[name]: value for name, value in rates.items()}
-        self._add(step, "train", losses, seconds, rates["lr"], Time_Taken_Train=seconds, **scalars)
-
-    def valid(self, step: int, best: float, losses: dict[str, float], seconds: float) -> None:
-        """Validation losses after a step, and the best cost so far."""
-        words = ", ".join(f"valid_{name}: {value:.4f}" for name, value in losses.items())
-        tqdm.write(f"best_valid_cost: {best:0.4f}, {words}, valid_time_taken: {seconds:.4f}")
-        self._add(step, "valid", losses, seconds, Valid_Cost_Best=best)
-
-    def test(self, step: int, losses: dict[str, float], seconds: float) -> None:
-        """Losses on the test split after a step that validated best."""
-        words = ", ".join(f"eval_{name}: {value:.4f}" for name, value in losses.items())
-        tqdm.write(f"{words}, eval_time_taken: {seconds:.4f}")
-        self._add(step, "test", losses, seconds)
-
-    def plot(self) -> None:
-        """Draw ``loss.png``: the reconstruction loss of each split against steps."""
-        from matplotlib.figure import Figure  # slow to import, and not needed before the first plot
-
-        figure = Figure(figsize=(7, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for split, style in {
-            "train": {"lw": 0.8, "alpha": 0.6},
-            "valid": {"marker": "."},
-            "test": {"marker": "."},
-        }.items():
-            points = [(int(row["step"]), float(row["recon"])) for row in self.rows if row["split"] == split]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=split, **style)
-        axes.set(xlabel="step", ylabel="reconstruction loss")
-        axes.grid(alpha=0.3)
-        if self.rows:
-            axes.legend()
-        self.writer.flush()
-        figure.savefig(self.root / "loss.png", dpi=120)
-
-
-class NullLogger:
-    """In place of the log and the snapshots on all workers but the chief: does nothing, whatever it is told."""
-
-    def __getattr__(self, name):
-        return lambda *args, **kwargs: None
 
 
 # ---------------------------------------------------------------------------------------------------------
