@@ -123,6 +123,14 @@ class DistributedContext:
         replica = tf.distribute.get_replica_context()
         return tf.nest.map_structure(lambda value: replica.all_reduce("SUM", value), values)
 
+    def add_others(self, values: dict) -> dict:
+        """On a replica: ``all_reduce``, of which gradients flow to this replica's own part alone."""
+        if self.single:
+            return values
+        own = tf.nest.map_structure(tf.stop_gradient, values)
+        everyone = self.all_reduce(own)
+        return {name: values[name] + (everyone[name] - own[name]) for name in values}
+
     def apply_gradients(self, optimizer, gradients, variables, clip: float) -> None:
         """Update by gradients that are summed over all replicas already, clipped to +- ``clip``.
 

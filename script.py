@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,3 +92,25 @@ class Progress(tqdm):
             left = (now - self.began) / (step + 1 - self.first) * (self.last - step - 1)
             print(f"{step + 1} of {self.last} steps, {self.format_interval(left)} left", flush=True)
             self.said = now
+
+
+class StopRequest:
+    """Set by the first SIGINT or SIGTERM; the second one ends the program at once."""
+
+    def __init__(self):
+        self.signal, self.previous = None, {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.previous[number] = signal.signal(number, self._set)
+        return self
+
+    def _set(self, number, frame):
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+        tqdm.write("stopping after this step; once more to stop at once")
+
+    def __exit__(self, *exc):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)

@@ -25,12 +25,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
+from sketch_pix2seq_pictures import FORMATS, MARGIN, Cell, Look, Row, make_look, write_page, write_pictures, write_sheet
 from tqdm import tqdm
 
 from model import Model, find_snapshot, load_data_info, load_hparams, load_snapshot, point_losses, sample_batch
 from read_image import DEFAULT_LINE_WIDTH
 from render_svg2bitmap import contact_sheet, draw_strokes, load_image, rasterize, rasterize_all
-from sketch_pix2seq_pictures import FORMATS, MARGIN, Cell, Look, Row, make_look, write_page, write_pictures, write_sheet
 from utils import (
     DRAWING_SETTINGS,
     DataLoader,

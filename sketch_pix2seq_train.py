@@ -17,13 +17,11 @@ import argparse
 import contextlib
 import math
 import os
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from distributed import PEER_LOST, DistributedContext, choose_strategy, end_after_lost_worker
 from extensions import PRESETS, add_position_noise, kl_cost, kl_weight
@@ -31,7 +29,7 @@ from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
 from model import Model, get_default_hparams, pad_strokes, point_losses
 from render_svg2bitmap import rasterize_all
 from run_log import NullLogger, RunLog
-from script import Progress, add_switch, available_cores, make_parser, run_script
+from script import Progress, StopRequest, add_switch, available_cores, make_parser, run_script
 from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_snapshot, lock_output_dirs
 from utils import Batch, DataLoader, line_width_pixels, load_dataset, seed_for, stateless_seed
 
@@ -121,22 +119,16 @@ class Trainer:
             cost += kl_weight * tf.maximum(losses["kl"], self.hps.kl_tolerance)
         return cost
 
-    def _sum_losses(self, microbatches, training):
-        """The losses of all replicas' microbatches; gradients flow to those of this replica alone."""
-        drawings = tf.cast(sum(tf.size(batch.lengths) for batch, _ in microbatches), tf.float32)
-        drawings = self.context.all_reduce(drawings)
+    def mean_losses(self, microbatches, drawings, training: bool) -> dict[str, tf.Tensor]:
+        """``compute_losses`` of several microbatches together."""
         parts = [self.compute_losses(batch, drawings, seed, training) for batch, seed in microbatches]
-        own = {name: tf.add_n([part[name] for part in parts]) for name in parts[0]}
-        if self.context.single:
-            return own
-        others = tf.nest.map_structure(tf.stop_gradient, own)
-        everyone = self.context.all_reduce(others)
-        return {name: own[name] + everyone[name] - others[name] for name in own}
+        return {name: tf.add_n([part[name] for part in parts]) for name in parts[0]}
 
-    def _replica_gradients(self, microbatches, kl_weight):
+    def compute_gradients(self, microbatches, kl_weight):
         """On a replica: the losses of all replicas' drawings and their gradients, the same on every one."""
+        drawings = self.context.all_reduce(count_drawings(microbatches))
         with tf.GradientTape() as tape:
-            losses = self._sum_losses(microbatches, training=True)
+            losses = self.context.add_others(self.mean_losses(microbatches, drawings, training=True))
             cost = self.total_cost(losses, kl_weight)
         gradients = self.context.all_reduce(tape.gradient(cost, self.variables))
         return {"cost": cost, **losses}, gradients
@@ -144,7 +136,7 @@ class Trainer:
     @tf.function(reduce_retracing=True, autograph=False)  # converting the code takes longer than compiling it
     def train_step(self, microbatches, learning_rate, kl_weight):
         """One optimiser step -> the named losses. A cost or gradient that is not finite changes no weight."""
-        losses, gradients = self.context.run(self._replica_gradients, microbatches, kl_weight)
+        losses, gradients = self.context.run(self.compute_gradients, microbatches, kl_weight)
         losses = self.context.first_replica(losses)
         sums = [losses["cost"], *self.context.first_replica(gradients)]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in sums])
@@ -165,9 +157,7 @@ class Trainer:
     @tf.function(reduce_retracing=True, autograph=False)
     def valid_step(self, microbatches):
         """The named losses of some drawings, without dropout; the KL term has its whole weight, so steps compare."""
-        drawings = tf.cast(sum(tf.size(batch.lengths) for batch, _ in microbatches), tf.float32)
-        parts = [self.compute_losses(batch, drawings, seed, training=False) for batch, seed in microbatches]
-        losses = {name: tf.add_n([part[name] for part in parts]) for name in parts[0]}
+        losses = self.mean_losses(microbatches, count_drawings(microbatches), training=False)
         return {"cost": self.total_cost(losses, self.hps.kl_weight), **losses}
 
     # ---- what the steps are given
@@ -238,6 +228,11 @@ class Trainer:
         return dict(zip(names, (np.array(totals) / drawings).tolist(), strict=True))
 
 
+def count_drawings(microbatches) -> tf.Tensor:
+    """How many drawings the microbatches have together, as a float."""
+    return tf.cast(sum(tf.size(batch.lengths) for batch, _ in microbatches), tf.float32)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # The training loop
 
@@ -305,28 +300,6 @@ def finish(trainer: Trainer, loaders: tuple, log, snapshots, first: int, stopped
         roots = f"--snapshot_root {snapshots.root} --log_root {log.root}"
         log.info(f"stopped before step {step}; go on with --resume_training {roots}, and --data_dir as before")
     log.info(f"draw with: python sketch_pix2seq_sampling.py --model_dir {snapshots.root}")
-
-
-class StopRequest:
-    """Set by the first SIGINT or SIGTERM; the second one ends the program at once."""
-
-    def __init__(self):
-        self.signal, self.previous = None, {}
-
-    def __enter__(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.previous[number] = signal.signal(number, self._set)
-        return self
-
-    def _set(self, number, frame):
-        if self.signal is not None:
-            os._exit(128 + number)
-        self.signal = number
-        tqdm.write("stopping after this step; once more to stop at once")
-
-    def __exit__(self, *exc):
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
 
 
 # ---------------------------------------------------------------------------------------------------------
