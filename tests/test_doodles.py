@@ -59,14 +59,14 @@ def test_files_are_small():
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_file_is_as_numpy_reads_it(category: str):
+def test_file_is_as_numpy_reads_it(category: str, committed: dict):
     with np.load(NPZ / f"doodle_{category}.npz", allow_pickle=True) as splits:
-        assert sorted(splits) == ["test", "train", "valid"]
         assert {split: len(splits[split]) for split in splits} == {"train": 1000, "valid": 100, "test": 100}
-        for drawings in splits.values():
+        for split, drawings in splits.items():
             assert drawings.dtype == object
             assert drawings.ndim == 1
             assert {strokes.dtype for strokes in drawings} == {np.dtype(np.int16)}
+            assert all(np.array_equal(a, b) for a, b in zip(drawings, committed[category][split], strict=True))
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
