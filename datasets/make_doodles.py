@@ -416,8 +416,8 @@ def house(hand: Hand) -> Part:
 
 def house_openings(hand: Hand, w: float, top: float, low: float) -> Part:
     """A door (square or arched, some with a handle), and windows where it leaves room."""
-    place = hand.pick(middle=3, left=2, right=1)
-    x = {"middle": 0, "left": -0.45 * w, "right": 0.45 * w}[place]
+    side = hand.pick(middle=3, left=2, right=1)
+    x = {"middle": 0, "left": -0.45 * w, "right": 0.45 * w}[side]
     wide, high = w * hand.between(0.15, 0.23), -(low - top) * hand.between(0.45, 0.68)
     door = hand.one(
         open=(5, lambda: hand.line((-wide, 0), (-wide, high), (wide, high), (wide, 0))),
@@ -426,12 +426,12 @@ def house_openings(hand: Hand, w: float, top: float, low: float) -> Part:
     )
     door = moved(door + (hand.dot(0.6 * wide, 0.45 * high) if hand.chance(0.35) else []), x, low)
     size, y = w * hand.between(0.15, 0.22), top + hand.between(0.28, 0.38) * (low - top)
-    if place == "middle":
-        places = [-0.62 * w, 0.62 * w] if hand.chance(0.8) else [-0.62 * w]
+    if side == "middle":
+        positions = [-0.62 * w, 0.62 * w] if hand.chance(0.8) else [-0.62 * w]
     elif hand.chance(0.75):  # a single window has room to be large
-        places, size = [-x], 1.3 * size
+        positions, size = [-x], 1.3 * size
     else:
-        places = [-0.5 * x, -1.5 * x]
+        positions = [-0.5 * x, -1.5 * x]
     crossed = hand.chance(0.5)
 
     def window(x: float) -> Part:
@@ -439,7 +439,7 @@ def house_openings(hand: Hand, w: float, top: float, low: float) -> Part:
         bars = [((x, y - size), (x, y + size)), ((x - size, y), (x + size, y))] if crossed else []
         return frame + joined(hand.line(*bar) for bar in bars)
 
-    windows = joined(window(x) for x in places) if hand.chance(0.88) else []
+    windows = joined(window(x) for x in positions) if hand.chance(0.88) else []
     return hand.in_order(0.6, door, windows)
 
 
@@ -462,8 +462,8 @@ def sailboat(hand: Hand) -> Part:
             boat += hand.curve(*zigzag(-wide, wide, y + high, y - high, teeth))
         else:
             wave = np.array([(-0.12, 0), (-0.04, -0.04), (0.04, 0.03), (0.12, -0.02)])
-            places = np.linspace(-0.4, 0.4, int(hand.rng.integers(2, 4)))
-            boat += joined(hand.curve(*(wave + [x, y + hand.between(0, 0.1)])) for x in places)
+            positions = np.linspace(-0.4, 0.4, int(hand.rng.integers(2, 4)))
+            boat += joined(hand.curve(*(wave + [x, y + hand.between(0, 0.1)])) for x in positions)
     return hand.mirrored(0.5, boat)
 
 
