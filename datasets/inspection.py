@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hparams import HParams
-from utils import OFFSET_LIMIT, SPLITS, load_strokes, strokes_to_lines
+from utils import OFFSET_LIMIT, SPLITS, load_strokes, strokes_to_lines, write_file
 
 MAX_LEN = HParams.max_seq_len  # points; what training takes by default
 TINY = 0.1  # a drawing smaller than this share of the usual size is suspicious
@@ -130,7 +130,6 @@ def inspect_files(paths: list[Path], out: Path, title: str) -> None:
         ImageDraw.Draw(picture).text((4, top + 4), path.stem, fill=0)
         picture.paste(sheet, (0, top + CAPTION))
         top += CAPTION + sheet.height
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{title}.txt").write_text(text + "\n", encoding="utf-8")
+    write_file(out / f"{title}.txt", f"{text}\n".encode())
     picture.save(out / f"{title}.png")
     print(f"{text}\n\nwritten: {out / title}.txt, {out / title}.png")
