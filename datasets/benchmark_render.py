@@ -15,19 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from read_image import load_image, open_image  # noqa: E402
-from render_svg2bitmap import (  # noqa: E402
-    contact_sheet,
-    make_pool,
-    rasterize_all,
-    render_category,
-    svg_path,
-    svg_text,
-)
-from utils import DRAWING_SETTINGS, SPLITS, PackedStrokes, get_scale_factor, load_strokes, run_script  # noqa: E402
+from read_image import load_image, open_image
+from render_svg2bitmap import contact_sheet, make_pool, rasterize_all, render_category, svg_path, svg_text
+from script import make_parser, run_script
+from utils import DRAWING_SETTINGS, SPLITS, PackedStrokes, get_bounds, get_scale_factor, load_strokes
 
 QUICKDRAW = (345, 75_000)  # categories, drawings in each
 SIDE = 48
@@ -38,11 +31,7 @@ def normalised(strokes: dict[str, list[np.ndarray]], split: str, count: int | No
     """The first drawings of a split, divided by the scale factor of the category."""
     packed = PackedStrokes.pack(strokes[split][:count])
     packed.points[:, :2] /= get_scale_factor(strokes["train"])
-    return np.split(packed.points, packed.starts[1:])
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Speed
+    return packed.drawings()
 
 
 def render_one_by_one(drawings: list[np.ndarray], directory: Path) -> None:
@@ -53,17 +42,15 @@ def render_one_by_one(drawings: list[np.ndarray], directory: Path) -> None:
     factor, padding = DRAWING_SETTINGS["factor"], DRAWING_SETTINGS["padding"]
     for i, drawing in enumerate(drawings):
         svg, png = str(directory / f"{i}.svg"), directory / f"{i}.png"
-        xs, ys, letters, lifted = [0.0], [0.0], [], True
-        for point in drawing:
-            x, y = float(point[0]) / factor, float(point[1]) / factor
-            letters.append(f"{'m' if lifted else 'l'}{x},{y}")
-            xs.append(xs[-1] + x)
-            ys.append(ys[-1] + y)
-            lifted = point[2] > 0
-        width, height = max(xs) - min(xs) + padding, max(ys) - min(ys) + padding
+        letters, letter = [], "m"
+        for x, y, lifted in drawing.tolist():
+            letters.append(f"{letter}{x / factor},{y / factor}")
+            letter = "m" if lifted else "l"
+        min_x, max_x, min_y, max_y = get_bounds(drawing, factor)
+        width, height = max_x - min_x + padding, max_y - min_y + padding
         page = svgwrite.Drawing(svg, size=(width, height))
         page.add(page.rect(insert=(0, 0), size=(width, height), fill="white"))
-        start = f"M{padding / 2 - min(xs)},{padding / 2 - min(ys)} "
+        start = f"M{padding / 2 - min_x},{padding / 2 - min_y} "
         page.add(page.path(start + " ".join(letters)).stroke("black", 1).fill("none"))
         page.save()
         cairosvg.svg2png(url=svg, write_to=str(png), scale=min(SIDE / width, SIDE / height))
@@ -73,50 +60,41 @@ def render_one_by_one(drawings: list[np.ndarray], directory: Path) -> None:
         bitmap.save(png)
 
 
-def timed(work, *arguments, clock=time.perf_counter) -> float:
-    """Seconds that ``work(*arguments)`` takes."""
+def timed(work, clock=time.perf_counter) -> float:
+    """Seconds that ``work()`` takes."""
     began = clock()
-    work(*arguments)
+    work()
     return clock() - began
 
 
 def measure_speed(path: Path, pool, folder: Path) -> None:
-    """Print drawings a second of both ways for a category, and what all of QuickDraw would take.
+    """Print drawings per second of both ways for a category, and what all of QuickDraw would take.
 
-    Both are measured in turn, and the best of each counts, as other programs come and go. Time of the processor
-    says more on a machine that is busy with other things.
+    They are measured in turn, and the best of each counts; on a busy machine, processor time says more.
     """
     strokes = load_strokes(path)
     total = sum(len(strokes[split]) for split in SPLITS)
     some = normalised(strokes, "train", 100)
 
-    def render(pool, strokes=None):
-        render_category(strokes or load_strokes(path), folder / "x_48x48.npz", SIDE, SIDE, "cairo", pool)
+    def render(pool, strokes):
+        render_category(strokes, folder / "x_48x48.npz", SIDE, SIDE, "cairo", pool)
 
-    slow, fast, whole, slow_work, fast_work = [], [], [], [], []
-    for _ in range(REPEATS):
-        slow.append(len(some) / timed(render_one_by_one, some, folder))
-        slow_work.append(timed(render_one_by_one, some, folder, clock=time.process_time) / len(some))
-        for _ in range(max(1, 4000 // total)):
-            fast.append(total / timed(render, pool, strokes))
-            whole.append(total / timed(render, pool))
-            fast_work.append(timed(render, None, strokes, clock=time.process_time) / total)
-    points = np.mean([len(drawing) for drawing in strokes["train"]])
+    ways = {
+        "one SVG file, CairoSVG parse and PNG each": (len(some), lambda: render_one_by_one(some, folder)),
+        "--render_mode=cairo, to the saved file": (total, lambda: render(pool, strokes)),
+        "the same, and reading the strokes": (total, lambda: render(pool, load_strokes(path))),
+    }
+    turns = [{way: count / timed(work) for way, (count, work) in ways.items()} for _ in range(REPEATS)]
+    rates = {way: max(turn[way] for turn in turns) for way in ways}
+    points, slowest = np.mean([len(drawing) for drawing in strokes["train"]]), min(rates.values())
     print(f"{path.stem}: {total:,} drawings of {points:.0f} points, {SIDE} x {SIDE}")
-    for what, rates in (
-        ("one SVG file, CairoSVG parse and PNG each", slow),
-        ("--render_mode=cairo, to the saved file", fast),
-        ("the same, and reading the strokes", whole),
-    ):
-        print(f"  {what:42} {max(rates):8,.0f} drawings/s {max(rates) / max(slow):6.1f} x")
-    before, after = min(slow_work) * 1e6, min(fast_work) * 1e6
+    for way, rate in rates.items():
+        print(f"  {way:42} {rate:8,.0f} drawings/s {rate / slowest:6.1f} x")
+    works = (len(some), lambda: render_one_by_one(some, folder)), (total, lambda: render(None, strokes))
+    before, after = (min(timed(work, time.process_time) for _ in range(REPEATS)) / n * 1e6 for n, work in works)
     print(f"  processor time of one: {before:,.0f} and {after:,.0f} microseconds, {before / after:.1f} x on each core")
-    hours = QUICKDRAW[0] * QUICKDRAW[1] / max(whole) / 3600
+    hours = QUICKDRAW[0] * QUICKDRAW[1] / list(rates.values())[-1] / 3600
     print(f"  {QUICKDRAW[0]} categories x {QUICKDRAW[1]:,} such drawings: {hours:.1f} hours")
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Agreement of the engines
 
 
 def compare_engines(paths: list[Path]) -> None:
@@ -127,9 +105,8 @@ def compare_engines(paths: list[Path]) -> None:
         ours = rasterize_all(drawings, SIDE, SIDE).astype(int)
         for mode in ("cairosvg", "inkscape"):
             began = time.perf_counter()
-            theirs = np.concatenate(
-                [rasterize_all(drawings[i : i + 800], SIDE, SIDE, mode) for i in range(0, len(drawings), 800)]
-            )
+            chunks = (drawings[i : i + 800] for i in range(0, len(drawings), 800))
+            theirs = np.concatenate([rasterize_all(chunk, SIDE, SIDE, mode) for chunk in chunks])
             rate = len(drawings) / (time.perf_counter() - began)
             difference = np.abs(ours - theirs)
             each = difference.mean(axis=(1, 2))
@@ -137,10 +114,6 @@ def compare_engines(paths: list[Path]) -> None:
                 f"{path.stem}, {len(drawings):,} drawings, cairo against {mode}: mean {each.mean():.4f}, worst drawing "
                 f"{each.max():.4f}, worst pixel {difference.max()}; {mode} on one core {rate:,.0f} drawings/s"
             )
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Images of drawings
 
 
 def draw_large(strokes: np.ndarray, side: int, line: float, color=(25, 25, 35), paper=(250, 250, 248)) -> Image.Image:
@@ -159,8 +132,8 @@ def draw_large(strokes: np.ndarray, side: int, line: float, color=(25, 25, 35), 
 def on_page(image: Image.Image, times: float, rng: np.random.Generator, paper=(250, 250, 248)) -> Image.Image:
     """The image somewhere on a page ``times`` as large, of 2,000 pixels at most."""
     page = Image.new("RGB", (int(image.width * times), int(image.height * times)), tuple(paper))
-    place = rng.uniform(size=2) * (np.array(page.size) - image.size)
-    page.paste(image, tuple(place.astype(int).tolist()))
+    position = rng.uniform(size=2) * (np.array(page.size) - image.size)
+    page.paste(image, tuple(position.astype(int).tolist()))
     page.thumbnail((2000, 2000))
     return page
 
@@ -192,7 +165,7 @@ def shade(image: Image.Image, shadow: float, noise: float, rng: np.random.Genera
 
 
 def degrade(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
-    """A drawing as a bad photo, a JPEG of quality 30: issue by issue what befalls drawings on their way to a file."""
+    """A drawing as a bad photo, a JPEG of quality 30, with what befalls drawings on their way to a file."""
     line = float(np.exp(rng.uniform(np.log(0.3), np.log(4))))
     paper, color = rng.integers(215, 256, 3).tolist(), rng.integers(0, 90, 3).tolist()
     image = draw_large(strokes, int(rng.integers(350, 1400)), line, color, paper)
@@ -215,32 +188,28 @@ def blurred(bitmaps: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(255.0 - bitmaps, (0, blur, blur)).reshape(len(bitmaps), -1)
 
 
-def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None) -> float:
+def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None) -> None:
     """Print how many of ``count`` test drawings are found again, by the nearest clean bitmap, from a degraded image."""
-    each = count // len(paths)
-    drawings = [drawing for path in paths for drawing in normalised(load_strokes(path), "test", each)]
-    clean, rng, shown, right = rasterize_all(drawings, SIDE, SIDE), np.random.default_rng(seed), [], 0
-    keys, seconds = blurred(clean), 0.0
+    drawings = [d for path in paths for d in normalised(load_strokes(path), "test", count // len(paths))]
+    clean, rng, tiles, right, seconds = rasterize_all(drawings, SIDE, SIDE), np.random.default_rng(seed), [], 0, 0.0
+    keys = blurred(clean)
     with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "degraded.jpg")
         for i, drawing in enumerate(drawings):
-            file = Path(directory, "degraded.jpg")
             file.write_bytes(degrade(drawing, rng))
             start = time.perf_counter()
             bitmap = load_image(file, SIDE, SIDE)
             seconds += time.perf_counter() - start
             right += np.square(keys - blurred(bitmap[None])).sum(axis=1).argmin() == i
-            shown.append((before_and_after(file, bitmap), clean[i]))
+            if i % max(1, len(drawings) // 40) == 0:
+                enlarged = np.kron(clean[i], np.ones((2, 2), np.uint8))
+                tiles.append(np.concatenate([before_and_after(file, bitmap), enlarged], axis=1))
     print(
         f"load_image: the nearest of {len(drawings)} clean bitmaps is the right one for {right} degraded images "
-        f"({right / len(drawings):.1%}, chance {1 / len(drawings):.1%}); {seconds / len(drawings):.2f} s an image"
+        f"({right / len(drawings):.1%}, chance {1 / len(drawings):.1%}); {seconds / len(drawings):.2f} s per image"
     )
     if sheet is not None:
-        tiles = [
-            np.concatenate([pair, np.kron(c, np.ones((2, 2), np.uint8))], axis=1)
-            for pair, c in shown[:: max(1, len(shown) // 40)]
-        ]
         contact_sheet(tiles, sheet, 5, "photo | load_image | training bitmap")
-    return right / len(drawings)
 
 
 def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
@@ -253,16 +222,21 @@ def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(page), np.kron(bitmap, np.ones((2, 2), np.uint8))], axis=1)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The script; see the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags; see the module's docstring."""
+    parser = make_parser(__doc__)
     parser.add_argument("what", choices=("speed", "inkscape", "images"))
     parser.add_argument("npz", type=Path, nargs="+", help="categories")
     parser.add_argument("--workers", type=int, default=2, help="speed: processes")
     parser.add_argument("--count", type=int, default=200, help="images: drawings in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="images: write a contact sheet of some, a PNG")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure what is asked for, and print it."""
+    args = parse_args(argv)
     if args.what == "speed":
         pool = make_pool(args.workers)
         list(pool.map(len, [""] * args.workers * 4))  # started

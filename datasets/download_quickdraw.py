@@ -21,10 +21,10 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-# utils.py lives one directory up, and a script's own directory is all that Python looks in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import load_strokes, npz_path, run_script
+from script import make_parser, run_script
+from utils import load_strokes, npz_path
 
 BASE_URL = "https://storage.googleapis.com/quickdraw_dataset/sketchrnn/"
 CATEGORIES = Path(__file__).resolve().parent / "quickdraw_categories.txt"
@@ -47,27 +47,26 @@ def load_categories() -> list[str]:
 
 
 def check_names(names: list[str], categories: list[str]) -> list[str]:
-    """The categories meant by `names`, each once ("Ice_Cream" is "ice cream"). Raises ValueError with near matches."""
-    meant, unknown = [], []
+    """The categories meant, each once ("Ice_Cream" is "ice cream"). Raises ValueError with near matches."""
+    by_lower, meant, unknown = {category.lower(): category for category in categories}, [], []
     for name in names:
-        plain = name.removesuffix(".npz").removesuffix(".full").replace("_", " ").strip()
-        match = plain if plain in categories else next((c for c in categories if c.lower() == plain.lower()), None)
-        if match is None:
-            near = difflib.get_close_matches(plain.lower(), categories, n=3)
-            near += [c for c in categories if plain and plain.lower() in c.split() and c not in near]
-            unknown.append(repr(name) + (f" (did you mean {', '.join(near)}?)" if near else ""))
+        plain = name.removesuffix(".npz").removesuffix(".full").replace("_", " ").strip().lower()
+        if plain in by_lower:
+            meant.append(by_lower[plain])
         else:
-            meant.append(match)
+            near = difflib.get_close_matches(plain, categories, n=3)
+            near += [category for category in categories if plain in category.split() and category not in near]
+            unknown.append(repr(name) + (f" (did you mean {', '.join(near)}?)" if near else ""))
     if unknown:
         raise ValueError(f"no QuickDraw category: {', '.join(unknown)}; --list shows all {len(categories)}")
     return list(dict.fromkeys(meant))
 
 
 def download(url: str, target: Path, timeout: float = 30.0, retries: int = 5, backoff: float = 1.0) -> None:
-    """Fetch an .npz to `target`, going on with `<target>.part` if there is one; `target` appears whole and checked.
+    """Fetch an .npz to ``target``, going on with ``<target>.part`` if there is one; it appears whole and checked.
 
-    Gives up after `retries` failures in a row without progress; waits `backoff` seconds, then twice as long each time.
-    Raises DownloadError.
+    Gives up after ``retries`` failures in a row without progress; waits ``backoff`` seconds, then twice as long each
+    time. Raises DownloadError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part, tag = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.etag")
@@ -95,27 +94,19 @@ def _size(path: Path) -> int:
 
 
 def _fetch(url: str, part: Path, tag: Path, timeout: float) -> None:
-    """One request: bring `part` to its full size. Raises _TryAgain or DownloadError."""
-    start = _size(part)
+    """One request: bring ``part`` to its full size. Raises _TryAgain or DownloadError."""
     headers = {"User-Agent": "sketch-pix2seq"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
+    if _size(part):
+        headers["Range"] = f"bytes={_size(part)}-"
         if tag.is_file():  # the file may have changed since: then the server is to send all of it
             headers["If-Range"] = tag.read_text(encoding="latin1")
     try:
         with urlopen(Request(url, headers=headers), timeout=timeout) as response:
-            start, total = _expected(response, start, part)
-            etag = response.headers.get("ETag", "")
-            if etag.startswith('"'):  # a weak one (W/"...") says nothing about bytes
-                tag.write_text(etag, encoding="latin1")
-            else:
-                tag.unlink(missing_ok=True)
-            _receive(response, part, start, total)
+            _receive(response, part, tag)
     except HTTPError as error:
         error.close()
         answer = f"the server answered {error.code} {str(error.reason).partition(chr(10))[0]}".rstrip()
         if error.code == 416:  # nothing after what is here: it is whole already, or it is another file's
-            _check_content(part)
             return
         if error.code in (408, 425, 429) or error.code >= 500:
             raise _TryAgain(answer) from None
@@ -128,36 +119,32 @@ def _fetch(url: str, part: Path, tag: Path, timeout: float) -> None:
         raise _TryAgain(f"the connection broke ({type(error).__name__})") from None
 
 
-def _expected(response, start: int, part: Path) -> tuple[int, int | None]:
-    """(where the bytes of a response belong, size of the whole file if known). Raises _TryAgain, DownloadError."""
-    length = response.headers.get("Content-Length")
+def _receive(response, part: Path, tag: Path) -> None:
+    """Write what comes to where in ``part`` it belongs. Raises _TryAgain if it ends too early, DownloadError."""
+    start, total = 0, response.headers.get("Content-Length", "")  # all of it: no Range known, or the file has changed
     if response.status == 206:
-        unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
-        span, _, size = rest.partition("/")
-        if unit != "bytes" or span.partition("-")[0] != str(start):
+        start = _size(part)
+        span, _, total = response.headers.get("Content-Range", "").partition("/")
+        if not span.startswith(f"bytes {start}-"):
             part.unlink(missing_ok=True)
             raise _TryAgain("the server sent another part than asked for")
-        total = int(size) if size.isdigit() else None
-    else:  # all of it: the server knows no Range, or the file has changed
-        start = 0
-        total = int(length) if length and length.isdigit() else None
+    total = int(total) if total.isdigit() else None
     if total is not None and total > MAX_BYTES:
         raise DownloadError(f"{response.url}: {total:,} bytes are no category of QuickDraw")
-    return start, total
-
-
-def _receive(response, part: Path, start: int, total: int | None) -> None:
-    """Write what comes to `part` from byte `start` on. Raises _TryAgain if it ends before `total` bytes."""
-    with part.open("r+b" if start else "wb") as file:
+    etag = response.headers.get("ETag", "")
+    tag.unlink(missing_ok=True)
+    if etag.startswith('"'):  # a weak one (W/"...") says nothing about bytes
+        tag.write_text(etag, encoding="latin1")
+    with (
+        part.open("r+b" if start else "wb") as file,
+        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as progress,
+    ):
         file.seek(start)
-        file.truncate()
-        name = part.name.removesuffix(".part")
-        with tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None) as progress:
-            while data := response.read1(CHUNK):  # read() would keep what came before a stall to itself
-                file.write(data)
-                progress.update(len(data))
-                if file.tell() > MAX_BYTES:
-                    raise DownloadError(f"{response.url}: over {MAX_BYTES:,} bytes are no category of QuickDraw")
+        while data := response.read1(CHUNK):  # read() would keep what came before a stall to itself
+            file.write(data)
+            progress.update(len(data))
+            if file.tell() > MAX_BYTES:
+                raise DownloadError(f"{response.url}: over {MAX_BYTES:,} bytes are no category of QuickDraw")
         if total is not None and file.tell() < total:
             raise _TryAgain(f"the connection was cut after {file.tell():,} of {total:,} bytes")
 
@@ -165,8 +152,7 @@ def _receive(response, part: Path, start: int, total: int | None) -> None:
 def _check_content(part: Path) -> None:
     """Raise _TryAgain, and remove the file, if it does not hold drawings."""
     try:
-        strokes = load_strokes(part)
-        if not any(strokes.values()):
+        if not any(load_strokes(part).values()):
             raise ValueError("it holds no drawings")
     except (ValueError, FileNotFoundError) as error:
         part.unlink(missing_ok=True)
@@ -188,12 +174,10 @@ def fetch_category(category: str, data_dir: Path, base_url: str, full: bool, **o
     return f"{target}: {what}, {target.stat().st_size:,} bytes ({counts})"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Fetch the categories named; 1 if any of them could not be fetched."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="a category; quote names with spaces, or write ice_cream"
-    )
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags; see the module's docstring. Raises ValueError."""
+    parser = make_parser(__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a category: quote spaces, or write ice_cream")
     parser.add_argument("--full", action="store_true", help="all drawings of a category, not only 75,000")
     parser.add_argument("--list", action="store_true", help="print the names of all categories")
     parser.add_argument("--data_dir", type=Path, default=Path("datasets"), help="npz/ is in here (default: datasets)")
@@ -201,23 +185,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds without data that count as a stall")
     parser.add_argument("--retries", type=int, default=5, help="failures in a row before giving up (default: 5)")
     args = parser.parse_args(argv)
-    categories = load_categories()
-    if args.list:
-        print("\n".join(categories))
-        return 0
-    if not args.names:
+    if not args.names and not args.list:
         raise ValueError("name one or more categories; --list shows them")
     if urlsplit(args.base_url).scheme not in ("http", "https"):
         raise ValueError(f"--base_url {args.base_url} must begin with http:// or https://")
     if not args.timeout > 0 or args.retries < 0:
         raise ValueError("--timeout must be above 0, --retries 0 or more")
-    failed = []
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fetch the categories named; 1 if any of them could not be fetched."""
+    args = parse_args(argv)
+    categories = load_categories()
+    if args.list:
+        print("\n".join(categories))
+        return 0
+    failed = False
     for category in check_names(args.names, categories):
+        options = {"timeout": args.timeout, "retries": args.retries}
         try:
-            options = {"timeout": args.timeout, "retries": args.retries}
             print(fetch_category(category, args.data_dir, args.base_url, args.full, **options), flush=True)
         except (DownloadError, OSError) as error:  # OSError: a full disk
-            failed.append(category)
+            failed = True
             print(f"{Path(__file__).name}: {error}", file=sys.stderr, flush=True)
     return 1 if failed else 0
 

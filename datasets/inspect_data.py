@@ -1,170 +1,36 @@
-"""Shows on one page what is in a data set, before anything is trained on it: text, and a picture of some drawings.
+"""Shows what is in a data set before anything is trained on it: a summary, and a picture of some drawings.
 
     python datasets/inspect_data.py cat my_set [--data_dir datasets] [--out datasets/inspection]
     python datasets/inspect_data.py path/to/file.npz
 
-Names are those of <data_dir>/npz (default: all of them). Prints a summary, and writes it with a contact sheet to
+Names are those of <data_dir>/npz (default: all of them). Prints the summary, and writes it with a contact sheet to
 <out>/<name>.txt and <out>/<name>.png.
 """
 
 import argparse
 import sys
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw
-
-# utils.py lives one directory up, and a script's own directory is all that Python looks in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import OFFSET_LIMIT, SPLITS, load_strokes, npz_path, run_script, strokes_to_lines
+from inspection import inspect_files
 
-MAX_LEN = 250  # points; what training takes by default
-TINY = 0.1  # a drawing smaller than this share of the usual size is suspicious
-BAR = 40  # characters of the longest bar of a histogram
-LISTED = 5  # examples of each thing listed
-COLUMNS, CELL, CAPTION = 12, 80, 20  # of the contact sheet; pixels
+from script import make_parser, run_script
+from utils import npz_path
 
 
-def size_of(drawing: np.ndarray) -> float:
-    """The longer side of a stroke-3 drawing's box, in its own units."""
-    positions = np.cumsum(drawing[:, :2], axis=0, dtype=np.float64)
-    return float(np.ptp(positions, axis=0).max())
-
-
-def histogram(values: np.ndarray, bins: int = 10) -> list[str]:
-    """Lines of text, a bar for each range of whole numbers."""
-    low, high = int(values.min()), int(values.max()) + 1
-    width = max(1, -(-(high - low) // bins))
-    edges = np.arange(low, high + width, width)
-    counts, _ = np.histogram(values, edges)
-    ranges = [f"{a}-{b - 1}" if b - 1 > a else f"{a}" for a, b in pairwise(edges)]
-    column = max(map(len, ranges))
-    return [
-        f"    {label:>{column}}  {'#' * -(-BAR * count // max(counts.max(), 1)):<{BAR}} {count}"
-        for label, count in zip(ranges, counts.tolist(), strict=True)
-    ]
-
-
-def find_suspicious(strokes: dict[str, list[np.ndarray]]) -> dict[str, list[str]]:
-    """What looks wrong in a category: a description, and the drawings ("train 17") it is true of."""
-    sizes = {split: np.array([size_of(drawing) for drawing in strokes[split]]) for split in SPLITS}
-    usual = float(np.median(np.concatenate(list(sizes.values()))))
-    found: dict[str, list[str]] = {}
-    first: dict[bytes, tuple[str, int]] = {}
-    for split in SPLITS:
-        for i, drawing in enumerate(strokes[split]):
-            size = sizes[split][i]
-            key = np.asarray(drawing, np.float64).tobytes()
-            split_before, i_before = first.setdefault(key, (split, i))
-            across = "in more than one split" if split_before != split else "twice in a split"
-            faults = {
-                "one point": len(drawing) == 1,
-                "no extent (all points in one place)": len(drawing) > 1 and size == 0,
-                f"much smaller than usual (less than {TINY:g} of {usual:g})": 0 < size < TINY * usual,
-                f"offsets over {OFFSET_LIMIT:g} (loading cuts them)": np.abs(drawing[:, :2]).max() > OFFSET_LIMIT,
-                f"over {MAX_LEN} points (training skips them)": len(drawing) > MAX_LEN,
-                "pen not lifted at the end": drawing[-1, 2] == 0,
-                f"duplicates {across}": (split_before, i_before) != (split, i),
-            }
-            for fault in (fault for fault, is_true in faults.items() if is_true):
-                same_as = f" = {split_before} {i_before}" if fault.startswith("duplicates") else ""
-                found.setdefault(fault, []).append(f"{split} {i}{same_as}")
-    return found
-
-
-def summarise(path: Path, strokes: dict[str, list[np.ndarray]]) -> str:
-    """One page about a category: counts, points and strokes of its drawings, the longest, what looks wrong."""
-    everything = [(split, i, drawing) for split in SPLITS for i, drawing in enumerate(strokes[split])]
-    text = [f"{path}: {len(everything)} drawings ({', '.join(f'{split} {len(strokes[split])}' for split in SPLITS)})"]
-    if not everything:
-        return text[0]
-    points = np.array([len(drawing) for _, _, drawing in everything])
-    pens = np.array([len(strokes_to_lines(drawing)) for _, _, drawing in everything])
-    for what, values in (("points", points), ("strokes", pens)):
-        text.append(
-            f"  {what} of a drawing: mean {values.mean():.1f}, median {np.median(values):g}, "
-            f"{values.min()} to {values.max()}"
-        )
-        text += histogram(values)
-    longest = ", ".join(f"{everything[i][0]} {everything[i][1]} ({points[i]})" for i in np.argsort(-points)[:LISTED])
-    text.append(f"  longest: {longest} points")
-    sizes = np.array([size_of(drawing) for _, _, drawing in everything])
-    text.append(f"  longer side: median {np.median(sizes):g}, {sizes.min():g} to {sizes.max():g}")
-    text += [f"  {split} is empty: training needs it" for split in SPLITS if not strokes[split]]
-    suspicious = find_suspicious(strokes)
-    text.append("  suspicious:" if suspicious else "  suspicious: nothing")
-    for fault, where in suspicious.items():
-        more = f" and {len(where) - LISTED} more" if len(where) > LISTED else ""
-        text.append(f"    {fault}: {len(where)} ({', '.join(where[:LISTED])}{more})")
-    return "\n".join(text)
-
-
-def contact_sheet(drawings: list[np.ndarray], cell: int = CELL, columns: int = COLUMNS) -> Image.Image:
-    """A picture of stroke-3 drawings, each scaled into `cell` pixels; strokes get darker in the order drawn."""
-    rows = max(1, -(-len(drawings) // columns))
-    fine = 3  # drawn larger, then reduced: Pillow's lines have jagged edges
-    sheet = Image.new("L", (fine * cell * columns, fine * cell * rows), 255)
-    pen = ImageDraw.Draw(sheet)
-    for i, drawing in enumerate(drawings):
-        lines = strokes_to_lines(np.clip(drawing, -OFFSET_LIMIT, OFFSET_LIMIT))
-        points = np.concatenate(lines)
-        middle, extent = (points.min(axis=0) + points.max(axis=0)) / 2, np.ptp(points, axis=0).max()
-        scale = 0.85 * fine * cell / extent if extent > 0 else 0.0
-        centre = fine * cell * np.array([i % columns + 0.5, i // columns + 0.5])
-        for j, line in enumerate(lines):
-            shade = int(140 * (1 - (j + 1) / len(lines)))
-            xy = [tuple(point) for point in (line - middle) * scale + centre]
-            if len(xy) == 1 or np.ptp(line, axis=0).max() == 0:
-                (x, y), r = xy[0], fine
-                pen.ellipse((x - r, y - r, x + r, y + r), fill=shade)
-            else:
-                pen.line(xy, fill=shade, width=fine, joint="curve")
-    return sheet.resize((cell * columns, cell * rows), Image.Resampling.LANCZOS)
-
-
-def choose_examples(strokes: dict[str, list[np.ndarray]], count: int) -> list[np.ndarray]:
-    """`count` drawings of a category, evenly over its order of length, shortest and longest among them."""
-    drawings = sorted((drawing for split in SPLITS for drawing in strokes[split]), key=len)
-    if len(drawings) <= count:
-        return drawings
-    return [drawings[i] for i in np.linspace(0, len(drawings) - 1, count).round().astype(int)]
-
-
-def inspect_files(paths: list[Path], out: Path, title: str) -> str:
-    """Print a page about .npz files; write it to `<out>/<title>.txt`, and examples to `<out>/<title>.png`.
-
-    The sheet shows examples of each category in order of length. Returns the text. Raises what load_strokes raises.
-    """
-    loaded = {path: load_strokes(path) for path in paths}
-    pages = [summarise(path, strokes) for path, strokes in loaded.items()]
-    rows = max(1, 8 // len(paths))
-    sheets = [contact_sheet(choose_examples(strokes, rows * COLUMNS)) for strokes in loaded.values()]
-    picture = Image.new("L", (COLUMNS * CELL, sum(CAPTION + sheet.height for sheet in sheets)), 255)
-    top = 0
-    for path, sheet in zip(paths, sheets, strict=True):
-        ImageDraw.Draw(picture).text((4, top + 4), path.stem, fill=0)
-        picture.paste(sheet, (0, top + CAPTION))
-        top += CAPTION + sheet.height
-    text = "\n\n".join(pages)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{title}.txt").write_text(text + "\n", encoding="utf-8")
-    picture.save(out / f"{title}.png")
-    print(text)
-    print(f"\nwritten: {out / title}.txt, {out / title}.png")
-    return text
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags; see the module's docstring."""
+    parser = make_parser(__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="in <data_dir>/npz, or .npz files (default: all)")
+    parser.add_argument("--data_dir", type=Path, default=Path("datasets"), help="npz/ is in here (default: datasets)")
+    parser.add_argument("--out", type=Path, help="directory of text and picture (default: <data_dir>/inspection)")
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Inspect the files named, or all of a data directory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="names in <data_dir>/npz, or .npz files (default: all)"
-    )
-    parser.add_argument("--data_dir", type=Path, default=Path("datasets"), help="npz/ is in here (default: datasets)")
-    parser.add_argument("--out", type=Path, help="directory of text and picture (default: <data_dir>/inspection)")
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     names = args.names or sorted(path.name for path in (args.data_dir / "npz").glob("*.npz"))
     if not names:
         raise FileNotFoundError(f"no .npz in {args.data_dir / 'npz'}; import or download drawings, or name a file")

@@ -16,16 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
-import test_safe_reading as reading  # noqa: E402
+import test_safe_npz as reading  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 
+import safe_npz  # noqa: E402
 import utils  # noqa: E402
 
 FULL = {"kills": 25, "mid_write": 8, "fuzz": 20_000, "steps": 1000}
@@ -127,20 +127,19 @@ def soak_kills(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Strangers' files
+# Untrusted files
 
 
 def soak_files(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
     """In a process of its own, whose memory is bounded: see ``main``."""
     trace, path, slowest, refused = directory / "trace", directory / "x.npz", 0.0, 0
-    for i, make in enumerate(reading.TRACED.values()):
-        split = utils.SPLITS[i % 3]
-        reading.refusal(reading.write_pickle(path, make(str(trace)), split), split)
+    for make in reading.MALICIOUS.values():
+        reading.refusal_of_pickle(directory, make(str(trace)))
     for body in [*reading.MISUSED.values(), *reading.BOMBS.values()]:
         start = time.time()
-        reading.refusal(reading.write_pickle(path, body + b"."), "train")
+        reading.refusal_of_pickle(directory, body)
         slowest = max(slowest, time.time() - start)
-    count, kept = 0, set()
+    count, different = 0, set()
 
     @seed(rng.randrange(2**32))
     @settings(
@@ -150,23 +149,23 @@ def soak_files(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(reading.fuzzed(str(trace)))
+    @given(reading.FUZZED)
     def fuzz(content):
         nonlocal count, refused
         path.write_bytes(content)
         refused += not reading.read_or_refuse(path)
         count += 1
-        kept.add(hash(content))
+        different.add(hash(content))
 
     fuzz()
     assert not os.path.lexists(trace), "a malicious file was run"
     misused = len(reading.MISUSED) + len(reading.BOMBS)
     return [
-        ("malicious files refused, without a trace of what they would run", f"{len(reading.TRACED)} files"),
+        ("malicious files refused, without a trace of what they would run", f"{len(reading.MALICIOUS)} files"),
         (f"misused names, damage and bombs refused within {HANG:.0f} s", f"{misused} files, {slowest:.1f} s at most"),
         (
             f"`load_strokes` fuzzed: drawings or a ValueError, none over {HANG:.0f} s, nothing run",
-            f"{count:,} inputs, {len(kept):,} different, {refused:,} refused",
+            f"{count:,} inputs, {len(different):,} different, {refused:,} refused",
         ),
         *large_files(path),
     ]
@@ -174,7 +173,7 @@ def soak_files(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
 
 def large_files(path: Path) -> list[tuple]:
     """The largest file that is read, one over the limit, and what reaches the limit of opcodes."""
-    drawings = np.random.default_rng(0).integers(-99, 99, (utils.MAX_DRAWINGS, 30, 3), np.int8).astype(np.int16)
+    drawings = np.random.default_rng(0).integers(-99, 99, (safe_npz.MAX_ITEMS, 30, 3), np.int8).astype(np.int16)
     drawings[:, :, 2] = 0
     array = np.empty(len(drawings), object)
     array[:] = [drawing.copy() for drawing in drawings]
@@ -188,16 +187,16 @@ def large_files(path: Path) -> list[tuple]:
         rows.append((what, f"{time.process_time() - start:.1f} s of one core"))
         return result
 
-    found = timed(f"{utils.MAX_DRAWINGS:,} drawings in one split: read", lambda: utils.load_strokes(path))
-    assert len(found["train"]) == utils.MAX_DRAWINGS
-    del found
+    strokes = timed(f"{safe_npz.MAX_ITEMS:,} drawings in one split: read", lambda: utils.load_strokes(path))
+    assert len(strokes["train"]) == safe_npz.MAX_ITEMS
+    del strokes
     reading.write_npz(path, train=reading.header((10**6,)) + b"(" * 10**6)
-    timed("1,000,000 drawings in one split: refused", lambda: reading.refusal(path, "train"))
+    timed("1,000,000 drawings in one split: refused", lambda: reading.refusal(path))
     for name, opcode in (("empty lists", b"]"), ("marks", b"(")):
-        body = reading.header() + opcode * (utils.MAX_OPCODES + 1)
-        reading.write_npz(path, zipfile.ZIP_DEFLATED, train=body)
-        what = f"a pickle of {utils.MAX_OPCODES:,} {name} in {path.stat().st_size // 1000:,} kB: refused"
-        assert "pickle opcodes" in timed(what, lambda: reading.refusal(path, "train"))
+        body = reading.header() + opcode * (safe_npz.MAX_OPCODES + 1)
+        reading.write_npz(path, train=body)
+        what = f"a pickle of {safe_npz.MAX_OPCODES:,} {name} in {path.stat().st_size // 1000:,} kB: refused"
+        assert "pickle opcodes" in timed(what, lambda: reading.refusal(path))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return [*rows, ("memory that all of the files above took at most", f"{memory:.1f} GB")]
 

@@ -1,11 +1,10 @@
-"""The embedded doodles, the script that draws them, and QuickDraw's recipe for simplifying drawings."""
+"""The doodles that come with the project, and the script that draws them."""
 
 from pathlib import Path
 
 import make_doodles
 import numpy as np
 import pytest
-from quickdraw_recipe import resample_line, simplify_drawing, simplify_line
 
 from utils import load_strokes, strokes_to_lines
 
@@ -17,57 +16,6 @@ CATEGORIES = ["cat", "fish", "house", "sailboat", "flower", "car"]
 def committed() -> dict[str, dict[str, list[np.ndarray]]]:
     """The files of the repository, read as users read them."""
     return {category: load_strokes(NPZ / f"doodle_{category}.npz") for category in CATEGORIES}
-
-
-# ---- recipe ----------------------------------------------------------------------------------------------------------
-
-
-def as_lists(lines: list[np.ndarray]) -> list[list[list[int]]]:
-    return [line.tolist() for line in lines]
-
-
-def test_recipe_aligns_and_scales_the_drawing_as_a_whole():
-    # 10 wide, so 25.5 units each; the second stroke keeps its place relative to the first.
-    assert as_lists(simplify_drawing([[(5, 7), (15, 7)], [(7, 11), (9, 11)]])) == [
-        [[0, 0], [255, 0]],
-        [[51, 102], [102, 102]],
-    ]
-    assert as_lists(simplify_drawing([[(0, 0), (0, 2)]], size=100.0)) == [[[0, 0], [0, 100]]]
-
-
-def test_recipe_keeps_the_corners_of_a_closed_outline():
-    rectangle = [(5, 5), (260, 5), (260, 105), (5, 105), (5, 5)]
-    assert as_lists(simplify_drawing([rectangle])) == [[[0, 0], [255, 0], [255, 100], [0, 100], [0, 0]]]
-
-
-@pytest.mark.parametrize(("bump", "epsilon", "kept"), [(1.5, 2.0, False), (3.0, 2.0, True), (3.0, 4.0, False)])
-def test_recipe_drops_what_is_within_epsilon(bump: float, epsilon: float, kept: bool):
-    (line,) = simplify_drawing([[(0, 0), (100, bump), (255, 0)]], epsilon=epsilon)
-    assert line.tolist() == ([[0, 0], [100, 3], [255, 0]] if kept else [[0, 0], [255, 0]])
-
-
-def test_recipe_takes_dots_and_nothing():
-    assert as_lists(simplify_drawing([[(0, 0), (10, 0)], [(4, 2)], [(4, 2), (4, 2), (4, 2)], []])) == [
-        [[0, 0], [255, 0]],
-        [[102, 51], [102, 51]],
-        [[102, 51], [102, 51]],
-    ]
-    assert as_lists(simplify_drawing([[(30, 40)]])) == [[[0, 0], [0, 0]]]
-    assert simplify_drawing([]) == simplify_drawing([[]]) == []
-
-
-def test_recipe_measures_to_the_endless_line():
-    # As QuickDraw: the pen went to 200 and back to 100, all on one line.
-    there_and_back = np.array([[0.0, 0.0], [200.0, 0.0], [100.0, 0.0]])
-    assert simplify_line(there_and_back, 2.0).tolist() == [[0, 0], [100, 0]]
-    # A closed line has no direction: the distance is that to its start.
-    closed = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 0.0]])
-    assert simplify_line(closed, 2.0).tolist() == closed.tolist()
-
-
-def test_resampling_is_even_and_keeps_the_ends():
-    points = resample_line(np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 2.5]]), 1.0)
-    assert points.tolist() == [[0, 0], [1, 0], [2, 0], [3, 0], [3, 1], [3, 2], [3, 2.5]]
 
 
 # ---- generator -------------------------------------------------------------------------------------------------------
@@ -89,15 +37,18 @@ def test_default_seed_draws_the_committed_files(category: str, committed: dict):
             np.testing.assert_array_equal(drawn, stored)
 
 
-def test_script_writes_the_same_bytes_twice_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_script_writes_the_same_bytes_twice_and_leaves_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(make_doodles, "SPLITS", {"train": 3, "valid": 1, "test": 2})
     for run in ("a", "b"):
-        sheet = ["--sheet", str(tmp_path / "sheet.png")] if run == "a" else []
-        assert make_doodles.main(["--out", str(tmp_path / run), "--seed", "5", *sheet]) == 0
+        assert make_doodles.main(["--out", str(tmp_path / run), "--seed", "5"]) == 0
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == sorted(f"doodle_{category}.npz" for category in CATEGORIES)
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
-    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    before = {name: (tmp_path / "a" / name).read_bytes() for name in names}
+    assert all((tmp_path / "b" / name).read_bytes() == data for name, data in before.items())
+    assert make_doodles.main(["--out", str(tmp_path / "a"), "--seed", "6"]) == 0
+    assert all((tmp_path / "a" / name).read_bytes() == data for name, data in before.items())
+    with pytest.raises(ValueError, match="--seed -1"):
+        make_doodles.main(["--seed", "-1"])
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -108,14 +59,14 @@ def test_files_are_small():
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_file_is_as_numpy_reads_it(category: str):
+def test_file_is_as_numpy_reads_it(category: str, committed: dict):
     with np.load(NPZ / f"doodle_{category}.npz", allow_pickle=True) as splits:
-        assert sorted(splits) == ["test", "train", "valid"]
         assert {split: len(splits[split]) for split in splits} == {"train": 1000, "valid": 100, "test": 100}
-        for drawings in splits.values():
+        for split, drawings in splits.items():
             assert drawings.dtype == object
             assert drawings.ndim == 1
             assert {strokes.dtype for strokes in drawings} == {np.dtype(np.int16)}
+            assert all(np.array_equal(a, b) for a, b in zip(drawings, committed[category][split], strict=True))
 
 
 @pytest.mark.parametrize("category", CATEGORIES)

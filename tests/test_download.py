@@ -1,8 +1,6 @@
 """Fetching QuickDraw's files from a server on this machine that misbehaves in every way we could think of."""
 
-import io
-import subprocess
-import sys
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,21 +12,21 @@ import numpy as np
 import pytest
 from download_quickdraw import DownloadError, check_names, download, load_categories
 
-from utils import load_strokes
-
-SCRIPT = Path(download_quickdraw.__file__)
+from script import run_python
+from utils import load_strokes, save_strokes
 
 
 def make_npz(seed: int) -> bytes:
     rng = np.random.default_rng(seed)
-    splits = {}
-    for split, count in {"train": 300, "valid": 4, "test": 5}.items():
-        splits[split] = np.empty(count, object)
-        for i in range(count):
-            splits[split][i] = np.column_stack([rng.integers(-99, 99, (20, 2)), np.zeros(20)]).astype(np.int16)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **splits)
-    return buffer.getvalue()
+
+    def draw():
+        return np.column_stack([rng.integers(-99, 99, (20, 2)), np.zeros(20)]).astype(np.int16)
+
+    counts = {"train": 300, "valid": 4, "test": 5}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "a.npz")
+        save_strokes(path, {split: [draw() for _ in range(count)] for split, count in counts.items()})
+        return path.read_bytes()
 
 
 DATA = make_npz(1)
@@ -64,9 +62,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, data, ranges, cut=False, stall=False, no_length=False):
         etag = f'"{len(data)}-{sum(data[-200:])}"'
-        start, wanted = 0, self.headers.get("Range")
-        if ranges and wanted and self.headers.get("If-Range", etag) == etag:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        start, asked = 0, self.headers.get("Range")
+        if ranges and asked and self.headers.get("If-Range", etag) == etag:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
             if start >= len(data):
                 self.send_error(416)
                 return
@@ -130,7 +128,7 @@ def test_the_file_arrives_whole(server, tmp_path, script):
 
 def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path):
     fetch(server, tmp_path, ["cut", "ok"])
-    assert [wanted for _, wanted in server.requests] == [None, f"bytes={PIECE}-"]
+    assert [asked for _, asked in server.requests] == [None, f"bytes={PIECE}-"]
 
 
 def test_the_next_run_goes_on_where_the_last_one_stopped(server, tmp_path):
@@ -182,8 +180,8 @@ def test_giving_up_leaves_no_file_of_that_name(server, tmp_path, script, says):
 def test_names():
     categories = load_categories()
     assert len(categories) == len(set(categories)) == 345
-    wanted = ["cat", "ice cream", "The Eiffel Tower"]
-    assert check_names(["cat", "ice cream", "Ice_Cream", "the_eiffel_tower.npz"], categories) == wanted
+    expected = ["cat", "ice cream", "The Eiffel Tower"]
+    assert check_names(["cat", "ice cream", "Ice_Cream", "the_eiffel_tower.npz"], categories) == expected
     with pytest.raises(ValueError, match=r"'elefant' \(did you mean elephant"):
         check_names(["cat", "elefant"], categories)
     with pytest.raises(ValueError, match="alarm clock"):
@@ -204,18 +202,14 @@ def test_script(server, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-345:] == load_categories()
 
 
-def test_one_clear_line_for_mistakes_and_for_trouble(server, tmp_path):
+def test_mistakes_and_trouble_are_named(server, tmp_path, capsys):
+    arguments = ["--data_dir", str(tmp_path), "--base_url", server.url]
     server.script = ["status 404"]
-
-    def run(*arguments):
-        command = [sys.executable, str(SCRIPT), *arguments, "--data_dir", str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr
-
-    code, said = run("catt", "--base_url", server.url)
-    assert code == 2 and len(said.splitlines()) == 1 and "did you mean cat" in said
-    code, said = run("cat", "--base_url", server.url)
-    assert code == 1 and len(said.splitlines()) == 1 and "404" in said
-    code, said = run("cat", "--base_url", "file:///etc")
-    assert code == 2 and len(said.splitlines()) == 1
+    assert download_quickdraw.main(["cat", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "404" in said
+    with pytest.raises(ValueError, match="base_url"):
+        download_quickdraw.main(["cat", "--base_url", "file:///etc"])
+    with pytest.raises(ValueError, match=r"exit code 2: no QuickDraw category.*did you mean cat"):
+        run_python("datasets/download_quickdraw.py", "catt", *arguments)
     assert not list(tmp_path.iterdir()) or not list((tmp_path / "npz").glob("*.npz"))

@@ -1,25 +1,36 @@
-"""Importing drawings: QuickDraw's own results, CairoSVG's own pictures, round trips, and files that mean harm."""
+"""Reading and importing drawings: QuickDraw's results, CairoSVG's pictures, round trips, and files that mean harm."""
 
 import io
 import json
 import socket
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import cairosvg
-import import_drawings
 import numpy as np
 import pytest
 from import_drawings import fitting_epsilon, main, split_drawings, to_strokes
 from PIL import Image, ImageDraw
-from svg_lines import clip_line, read_svg_lines
 
+from read_strokes import (
+    READERS,
+    Skip,
+    clip_line,
+    page_shape,
+    read_drawings,
+    read_svg_lines,
+    resample_line,
+    simplify_drawing,
+    simplify_line,
+)
 from render_svg2bitmap import draw_strokes
-from utils import get_scale_factor, load_strokes, strokes_to_lines
+from utils import get_scale_factor, lines_to_strokes, load_strokes, save_strokes, strokes_to_lines
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared" / "data"
+QUICKDRAW = ROOT / "tests/reference/quickdraw"
 XMLNS = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 INK = 'fill="none" stroke="black" stroke-width="1.5"'
 
@@ -29,12 +40,6 @@ def svg(body: str, attributes: str = 'width="200" height="200"') -> str:
 
 
 LINE = f'<path d="M10 10L90 60L20 80" {INK}/>'
-
-
-def need(path: Path) -> Path:
-    if not path.exists():
-        pytest.skip(f"{path} is not on this machine")
-    return path
 
 
 def run(source, tmp_path, *arguments) -> dict[str, list[np.ndarray]]:
@@ -58,49 +63,76 @@ def same(a: np.ndarray, b: np.ndarray, within: float = 1.0) -> bool:
 # ---- QuickDraw's recipe ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def pairs() -> Path:
-    return need(SHARED / "quickdraw_raw_and_simplified")
+def as_lists(lines: list[np.ndarray]) -> list[list[list[int]]]:
+    return [line.tolist() for line in lines]
 
 
-def as_strokes(record: str) -> np.ndarray:
-    lines = [np.array(stroke, float).T for stroke in json.loads(record)["drawing"]]
-    rows = [(*point, i == len(line) - 1) for line in lines for i, point in enumerate(line)]
-    rows = np.array(rows, float)
-    rows[1:, :2] = np.diff(rows[:, :2], axis=0)
-    return rows
+def test_recipe_aligns_and_scales_the_drawing_as_a_whole():
+    # 10 wide, so 25.5 units each; the second stroke keeps its position relative to the first.
+    assert as_lists(simplify_drawing([[(5, 7), (15, 7)], [(7, 11), (9, 11)]])) == [
+        [[0, 0], [255, 0]],
+        [[51, 102], [102, 102]],
+    ]
+    assert as_lists(simplify_drawing([[(0, 0), (0, 2)]], size=100.0)) == [[[0, 0], [0, 100]]]
 
 
-def test_raw_drawings_come_out_as_google_published_them(pairs):
-    raw = (pairs / "raw.ndjson").read_text().splitlines()
-    published = (pairs / "simplified.ndjson").read_text().splitlines()
-    equal = 0
-    for before, after in zip(raw, published, strict=True):
-        lines = [np.array(stroke[:2], float).T for stroke in json.loads(before)["drawing"]]
-        equal += same(to_strokes(lines), as_strokes(after))
-    print(f"{equal} of {len(raw)} drawings equal Google's to one unit")
-    assert equal >= 0.95 * len(raw)
+def test_recipe_keeps_the_corners_of_a_closed_outline():
+    rectangle = [(5, 5), (260, 5), (260, 105), (5, 105), (5, 5)]
+    assert as_lists(simplify_drawing([rectangle])) == [[[0, 0], [255, 0], [255, 100], [0, 100], [0, 0]]]
 
 
-def test_published_drawings_stay_as_they_are(pairs, tmp_path):
-    published = [as_strokes(record) for record in (pairs / "simplified.ndjson").read_text().splitlines()]
-    found = pooled(run(pairs / "simplified.ndjson", tmp_path))
-    assert len(found) == len(published)
-    equal = sum(any(same(drawing, other) for other in found) for drawing in published)
-    assert equal >= 0.98 * len(published)  # those of few points may be stretched to a full 255
+@pytest.mark.parametrize(("bump", "epsilon", "retained"), [(1.5, 2.0, False), (3.0, 2.0, True), (3.0, 4.0, False)])
+def test_recipe_drops_what_is_within_epsilon(bump: float, epsilon: float, retained: bool):
+    (line,) = simplify_drawing([[(0, 0), (100, bump), (255, 0)]], epsilon=epsilon)
+    assert line.tolist() == ([[0, 0], [100, 3], [255, 0]] if retained else [[0, 0], [255, 0]])
+
+
+def test_recipe_takes_dots_and_nothing():
+    assert as_lists(simplify_drawing([[(0, 0), (10, 0)], [(4, 2)], [(4, 2), (4, 2), (4, 2)], []])) == [
+        [[0, 0], [255, 0]],
+        [[102, 51], [102, 51]],
+        [[102, 51], [102, 51]],
+    ]
+    assert as_lists(simplify_drawing([[(30, 40)]])) == [[[0, 0], [0, 0]]]
+    assert simplify_drawing([]) == simplify_drawing([[]]) == []
+
+
+def test_recipe_measures_to_the_endless_line():
+    # As QuickDraw: the pen went to 200 and back to 100, all on one line.
+    there_and_back = np.array([[0.0, 0.0], [200.0, 0.0], [100.0, 0.0]])
+    assert simplify_line(there_and_back, 2.0).tolist() == [[0, 0], [100, 0]]
+    # A closed line has no direction: the distance is that to its start.
+    closed = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 0.0]])
+    assert simplify_line(closed, 2.0).tolist() == closed.tolist()
+
+
+def test_resampling_is_even_and_keeps_the_ends():
+    points = resample_line(np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 2.5]]), 1.0)
+    assert points.tolist() == [[0, 0], [1, 0], [2, 0], [3, 0], [3, 1], [3, 2], [3, 2.5]]
+
+
+def test_raw_drawings_come_out_as_google_published_them():
+    raw, published = (list(read_drawings(QUICKDRAW / f"{name}.ndjson")) for name in ("raw", "simplified"))
+    pairs = [(to_strokes(before), lines_to_strokes(after)) for before, after in zip(raw, published, strict=True)]
+    assert sum(same(*pair) for pair in pairs) >= 22 and len(pairs) == 24  # 144 of the 150 that these are taken from
+
+
+def test_published_drawings_stay_as_they_are(tmp_path):
+    published = [lines_to_strokes(lines) for lines in read_drawings(QUICKDRAW / "simplified.ndjson")]
+    imported = pooled(run(QUICKDRAW / "simplified.ndjson", tmp_path))
+    assert len(imported) == len(published)
+    assert all(any(same(drawing, other) for other in imported) for drawing in published)
 
 
 def test_round_trip_through_svg(tmp_path):
-    paths = sorted(need(SHARED / "spg_quickdraw").glob("*.npz"))[:3] or pytest.skip("no drawings")
-    drawings = []
-    for path in paths:
-        strokes = load_strokes(path)
-        scale = [get_scale_factor(strokes["train"]), get_scale_factor(strokes["train"]), 1]
-        drawings += [(drawing, drawing / scale) for drawing in strokes["test"][:40]]
-    for i, (_, normalised) in enumerate(drawings):
-        draw_strokes(normalised, tmp_path / "svg" / f"{i:03d}.svg")
-    found = pooled(run(tmp_path / "svg", tmp_path))
-    assert all(any(same(drawing, other, within=0) for other in found) for drawing, _ in drawings)
+    drawings = [drawing.astype(float) for drawing in pooled(run(QUICKDRAW / "simplified.ndjson", tmp_path))]
+    for category in ("cat", "house"):
+        drawings += load_strokes(ROOT / f"datasets/npz/doodle_{category}.npz")["test"][:40]
+    scale = get_scale_factor(drawings)
+    for i, drawing in enumerate(drawings):
+        draw_strokes(drawing / [scale, scale, 1], tmp_path / "svg" / f"{i:03d}.svg")
+    imported = pooled(run(tmp_path / "svg", tmp_path, "--overwrite"))
+    assert all(any(same(drawing, other, within=0) for other in imported) for drawing in drawings)
 
 
 def test_round_trip_of_an_import_through_svg(tmp_path):
@@ -109,7 +141,7 @@ def test_round_trip_of_an_import_through_svg(tmp_path):
     first = [to_strokes(drawing) for drawing in lines]
     for i, drawing in enumerate(first):
         draw_strokes(drawing, tmp_path / f"{i}.svg", factor=0.7)
-    again = [to_strokes(read_svg_lines((tmp_path / f"{i}.svg").read_bytes())[0]) for i in range(len(first))]
+    again = [to_strokes(next(read_drawings(tmp_path / f"{i}.svg"))) for i in range(len(first))]
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
 
 
@@ -234,14 +266,14 @@ def near(ink: np.ndarray, reach: int = 2) -> np.ndarray:
     return grown
 
 
-def overlap(wanted: np.ndarray, lines: list[np.ndarray]) -> float:
+def overlap(expected: np.ndarray, lines: list[np.ndarray]) -> float:
     """IoU of inked pixels, 2 px tolerance: CairoSVG's picture, and lines on a page 4096 wide drawn at its size."""
-    picture = Image.new("L", wanted.shape[::-1], 255)
+    picture = Image.new("L", expected.shape[::-1], 255)
     for line in lines:
-        ImageDraw.Draw(picture).line([tuple(point) for point in line * wanted.shape[1] / 4096], fill=0, width=2)
-    found = np.array(picture) < 160
-    missed, made_up = (wanted & ~near(found)).sum(), (found & ~near(wanted)).sum()
-    both = (wanted.sum() - missed + found.sum() - made_up) / 2
+        ImageDraw.Draw(picture).line([tuple(point) for point in line * expected.shape[1] / 4096], fill=0, width=2)
+    actual = np.array(picture) < 160
+    missed, made_up = (expected & ~near(actual)).sum(), (actual & ~near(expected)).sum()
+    both = (expected.sum() - missed + actual.sum() - made_up) / 2
     return both / (both + missed + made_up)
 
 
@@ -269,6 +301,20 @@ def test_only_what_is_visible_and_on_the_page():
     assert lines[1][:, 0].min() > -10 and lines[1][:, 0].max() < 4110
     assert read_svg_lines(svg(f'<rect width="200" height="200" fill="#fee"/>{LINE}').encode())[0][0].shape == (3, 2)
     assert len(read_svg_lines(svg(LINE, "").encode())[0]) == 1  # no size at all
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape"),
+    [
+        ('width="200px" height="50"', 0.25),
+        ('viewBox="0,0 10 20" width="9"', 2.0),
+        ('width="5mm" height="9"', 1.0),
+        ("", 1.0),
+    ],
+)
+def test_shape_of_a_page(tmp_path, attributes, shape):
+    (tmp_path / "a.svg").write_text(svg(LINE, attributes))
+    assert page_shape(tmp_path / "a.svg") == shape
 
 
 def test_clip_line_keeps_what_is_inside():
@@ -339,9 +385,27 @@ def test_strokes_stay_apart(tmp_path):
 def test_an_npz_can_be_imported(tmp_path):
     rng = np.random.default_rng(1)
     drawings = [to_strokes([np.cumsum(rng.normal(0, 9, (50, 2)), axis=0)]) for _ in range(20)]
-    import_drawings.save_splits(tmp_path / "a.npz", split_drawings(drawings, 0.2, 0.2, 0))
-    found = pooled(run(tmp_path / "a.npz", tmp_path))
-    assert len(found) == 20 and all(any(same(a, b) for b in found) for a in drawings)
+    save_strokes(tmp_path / "a.npz", split_drawings(drawings, 0.2, 0.2, 0))
+    imported = pooled(run(tmp_path / "a.npz", tmp_path))
+    assert len(imported) == 20 and all(any(same(a, b) for b in imported) for a in drawings)
+
+
+def test_reading_needs_neither_tensorflow_nor_cairo():
+    code = "import sys, read_strokes; sys.exit(bool({'tensorflow', 'cairocffi', 'cairosvg'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_reading_names_the_file_and_what_can_be_read(tmp_path):
+    for name, content, says in (("a.txt", "1 2\nx y\n", "line 2"), ("a.npz", "no zip", "npz"), ("a.png", "", ".inkml")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=f"^{tmp_path / name}.*{says}"):
+            list(read_drawings(tmp_path / name))
+    with pytest.raises(FileNotFoundError, match=r"b.svg not found"):
+        next(read_drawings(tmp_path / "b.svg"))
+    (tmp_path / "a.ndjson").write_text('broken\n{"drawing": [[[0, 9], [0, 5]]]}\n')
+    skipped, lines = read_drawings(tmp_path / "a.ndjson")
+    assert isinstance(skipped, Skip) and "broken JSON" in skipped and lines[0].tolist() == [[0, 0], [9, 5]]
+    assert {".svg", ".ndjson", ".json", ".npz", ".inkml", ".txt", ".csv", ".tsv"} == set(READERS)
 
 
 # ---- the whole script -----------------------------------------------------------------------------------------------

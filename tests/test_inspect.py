@@ -1,10 +1,12 @@
-"""The one-page summary of a data set."""
+"""The summary of a data set."""
 
 import numpy as np
 import pytest
-from import_drawings import save_splits
-from inspect_data import contact_sheet, find_suspicious, histogram, main
+from inspect_data import main
+from inspection import contact_sheet, find_suspicious, histogram
 from PIL import Image
+
+from utils import save_strokes
 
 
 def drawing(*rows) -> np.ndarray:
@@ -36,8 +38,8 @@ def strokes() -> dict[str, list[np.ndarray]]:
 
 
 def test_what_is_suspicious_is_named(strokes):
-    found = {fault.split(" (")[0]: where for fault, where in find_suspicious(strokes).items()}
-    assert found == {
+    suspicious = {fault.split(" (")[0]: where for fault, where in find_suspicious(strokes).items()}
+    assert suspicious == {
         "one point": ["train 20"],
         "no extent": ["train 21"],
         "much smaller than usual": ["train 22"],
@@ -49,9 +51,9 @@ def test_what_is_suspicious_is_named(strokes):
     }
 
 
-def test_the_page_and_the_picture(strokes, tmp_path, capsys):
-    save_splits(tmp_path / "npz" / "cat.npz", strokes)
-    save_splits(tmp_path / "npz" / "pig.npz", {split: [ordinary(99)] for split in strokes})
+def test_the_summary_and_the_picture(strokes, tmp_path, capsys):
+    save_strokes(tmp_path / "npz" / "cat.npz", strokes)
+    save_strokes(tmp_path / "npz" / "pig.npz", {split: [ordinary(99)] for split in strokes})
     assert main(["cat", "--data_dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     written = (tmp_path / "inspection" / "cat.txt").read_text()
@@ -69,8 +71,8 @@ def test_the_page_and_the_picture(strokes, tmp_path, capsys):
 
 
 def test_empty_splits_and_missing_files(tmp_path, capsys):
-    save_splits(tmp_path / "npz" / "a.npz", {"train": [ordinary(1)], "valid": [], "test": []})
-    save_splits(tmp_path / "npz" / "b.npz", {"train": [], "valid": [], "test": []})
+    save_strokes(tmp_path / "npz" / "a.npz", {"train": [ordinary(1)], "valid": [], "test": []})
+    save_strokes(tmp_path / "npz" / "b.npz", {"train": [], "valid": [], "test": []})
     assert main(["--data_dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "valid is empty" in said and "b.npz: 0 drawings" in said
@@ -88,6 +90,6 @@ def test_histogram_counts_everything():
 
 def test_contact_sheet_of_odd_drawings():
     sheet = np.array(
-        contact_sheet([drawing([0, 0, 1]), ordinary(1) * np.array([30000 // 40, 1, 1])], cell=40, columns=2)
+        contact_sheet([drawing([0, 0, 1]), ordinary(1) * np.array([30000 // 40, 1, 1])], tile=40, columns=2)
     )
     assert (sheet[:, :40] < 200).any() and (sheet[:, 40:] < 200).any()
