@@ -15,7 +15,7 @@ gradients after the loop, one large product per matrix. ``params`` are all other
 
 import tensorflow as tf
 
-from utils import seed_for, stateless_seed
+from seeds import seed_for, stateless_seed
 
 FORGET_BIAS = 1.0
 LAYER_NORM_EPSILON = 1e-3

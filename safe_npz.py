@@ -1,4 +1,4 @@
-"""Reading arrays from an untrusted .npz: nothing in the file is run, and nothing takes memory or time at will.
+"""Reading drawings from an untrusted .npz: nothing in the file is run, and nothing takes memory or time at will.
 
 An .npz of drawings holds pickled arrays, and a pickle can run anything. This reader knows the handful of opcodes and
 names that arrays need, and gives each name a harmless stand-in; all else is refused before it is looked up. A pickle
@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+SPLITS = ("train", "valid", "test")
 MAX_ARRAY_BYTES = 1 << 28  # of one array, unpacked; QuickDraw's largest split holds about 60 MB
 MAX_ITEMS = 400_000  # of one array; QuickDraw's largest category has 340,000 drawings in all
 MAX_OPCODES = 32 * MAX_ITEMS  # NumPy writes 29 per drawing; the limit takes some seconds to reach
@@ -224,3 +225,59 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or len(body) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array of type {dtype} and shape {shape} in {len(body)} bytes is no list of drawings")
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Drawings
+
+
+def _check_drawings(array: np.ndarray) -> list[np.ndarray]:
+    """An array as read, to a list of stroke-3 drawings. Raises ValueError naming the first bad index."""
+    if array.ndim == 3:  # drawings of one length, which NumPy packs into one block
+        if array.dtype.hasobject:
+            for i, value in enumerate(array.flat):
+                if not isinstance(value, int | float):
+                    raise ValueError(f"drawing {i // array[0].size} holds a {type(value).__name__}; expected numbers")
+            array = array.astype(np.float64)
+        drawings = list(array)
+    elif array.ndim == 1 and array.dtype.hasobject:
+        drawings = list(array)
+    elif array.size == 0:
+        return []
+    else:
+        raise ValueError(f"shape {array.shape} of type {array.dtype} is not a list of [n, 3] drawings")
+    for i, drawing in enumerate(drawings):
+        if not isinstance(drawing, np.ndarray) or drawing.ndim != 2 or drawing.shape[1] != 3:
+            what = f"shape {drawing.shape}" if isinstance(drawing, np.ndarray) else type(drawing).__name__
+            raise ValueError(f"drawing {i} is {what}; expected [n, 3]: dx, dy, pen lifted")
+        if len(drawing) == 0:
+            raise ValueError(f"drawing {i} has no points")
+    if drawings:
+        points = np.concatenate(drawings)
+        bad = ~np.isfinite(points).all(axis=1) | ((points[:, 2] != 0) & (points[:, 2] != 1))
+        if bad.any():
+            ends = np.cumsum([len(drawing) for drawing in drawings])
+            row = int(np.flatnonzero(bad)[0])
+            i = int(np.searchsorted(ends, row, side="right"))
+            fault = "offsets must be finite, pen values 0 or 1"
+            raise ValueError(f"drawing {i} has the point {points[row].tolist()}; {fault}")
+    return drawings
+
+
+def load_strokes(npz_path: str | Path) -> dict[str, list[np.ndarray]]:
+    """Read a category: ``{"train": [...], "valid": [...], "test": [...]}`` of stroke-3 arrays ``[n, 3]``.
+
+    Reads what NumPy 1 and 2 wrote under Python 2 and 3, and never executes what a pickle says.
+    Raises FileNotFoundError, or ValueError naming file, split and index of what is wrong.
+    """
+    path = Path(npz_path)
+    if not path.is_file():
+        maker = "make_doodles.py" if path.stem.startswith("doodle_") else f'download_quickdraw.py "{path.stem}"'
+        raise FileNotFoundError(f"{path} not found; put it there, or try: python datasets/{maker}")
+    strokes = {}
+    for split, array in read_arrays(path, SPLITS).items():
+        try:
+            strokes[split] = _check_drawings(array)
+        except Exception as error:
+            raise ValueError(f"{path}, split {split}: refused: {shorten(error)}") from None
+    return strokes

@@ -28,10 +28,12 @@ from extensions import PRESETS, add_position_noise, kl_cost, kl_weight
 from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
 from model import Model, get_default_hparams, pad_strokes, point_losses
 from render_svg2bitmap import rasterize_all
+from run_dirs import lock_output_dirs
 from run_log import NullLogger, RunLog
 from script import Progress, StopRequest, add_switch, available_cores, make_parser, run_script
-from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_snapshot, lock_output_dirs
-from utils import Batch, DataLoader, line_width_pixels, load_dataset, seed_for, stateless_seed
+from seeds import seed_for, stateless_seed
+from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_snapshot
+from utils import Batch, DataLoader, line_width_pixels, load_dataset
 
 LOG_EVERY = 20  # steps, as in the original
 MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends

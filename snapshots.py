@@ -4,14 +4,11 @@ A run writes those that validated best into ``<model_dir>`` and its newest state
 known here as its named weights alone: anything with a dict ``weights``.
 """
 
-import contextlib
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 
-import filelock
 import tensorflow as tf
 
 from hparams import HParams
@@ -22,7 +19,6 @@ LATEST_DIR = "latest"
 OUR_PREFIX, OUR_SUFFIX = "model/weights/", "/.ATTRIBUTES/VARIABLE_VALUE"
 ORIGINAL_PREFIX = "vector_rnn/"
 READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)  # of damaged files; a cut one: IndexError
-RUN_FILES = ("vector-*", "checkpoint", CONFIG_NAME, LATEST_DIR, "original", "metrics.csv*", "loss.png", "events.out.*")
 
 
 def first_line(error: Exception) -> str:
@@ -108,16 +104,17 @@ def list_snapshots(model_dir: str | Path) -> list[Path]:
     return sorted(found, key=snapshot_step, reverse=True)
 
 
-def _holds(path: Path, prefix: str) -> bool:
+def holds(path: str | Path, prefix: str) -> bool:
+    """Whether a snapshot holds anything whose name begins so; a damaged one, which restoring tells of, may."""
     try:
         return any(name.startswith(prefix) for name, _ in tf.train.list_variables(str(path)))
-    except READ_ERRORS:  # damaged: passed over when it is restored
+    except READ_ERRORS:
         return True
 
 
 def is_tf2_checkpoint(path: str | Path) -> bool:
     """Whether a snapshot is one of this program's, not one of the original's (TensorFlow 1)."""
-    return _holds(Path(path), OUR_PREFIX)
+    return holds(path, OUR_PREFIX)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -262,69 +259,3 @@ def _keep_to_directory(directory: Path) -> None:
         )
     else:
         (directory / "checkpoint").unlink(missing_ok=True)  # damaged, or of files that are gone
-
-
-def lock_output_dirs(snapshot_root: Path, log_root: Path, resume: bool, overwrite: bool) -> contextlib.ExitStack:
-    """Make sure that no other run is overwritten or disturbed -> the locks that hold both directories.
-
-    Raises ValueError naming what is there and the ways out.
-    """
-    with contextlib.ExitStack() as locks:
-        for root, flag in {log_root: "log_root", snapshot_root: "snapshot_root"}.items():  # which may be the same
-            root.mkdir(parents=True, exist_ok=True)
-            try:
-                locks.enter_context(filelock.FileLock(root / ".lock", timeout=0))
-            except filelock.Timeout:
-                raise ValueError(f"another training runs in {root}; stop it or give another --{flag}") from None
-        newest = next(iter(list_snapshots(snapshot_root)), None)
-        if resume:
-            _check_can_resume(newest, snapshot_root)
-            return locks.pop_all()
-        if not overwrite and newest is not None:
-            raise ValueError(
-                f"{snapshot_root} holds a run up to step {snapshot_step(newest)}; go on with it by "
-                "--resume_training, or move it aside and begin anew by --overwrite"
-            )
-        metrics = log_root / "metrics.csv"
-        if not overwrite and metrics.is_file() and ",valid," in metrics.read_text():  # else a run killed early
-            raise ValueError(
-                f"{log_root} holds the log of another run; give another --log_root, or move it aside by --overwrite"
-            )
-        for root in (snapshot_root, log_root):
-            archive_previous_run(root)
-        return locks.pop_all()
-
-
-def _check_can_resume(newest: Path | None, root: Path) -> None:
-    if newest is None:
-        raise FileNotFoundError(f"nothing to resume: no snapshot in {root}; leave out --resume_training")
-    if not is_tf2_checkpoint(newest):
-        _copy_original(root)
-    elif not _holds(newest, "next_step/"):
-        raise ValueError(f"{root} holds weights alone, no run to resume; begin from them with --init_from {root}")
-
-
-def _copy_original(root: Path) -> None:
-    """Copy what the original program wrote: this run's snapshots will push it out of ``root``."""
-    copy = root / "original"
-    if not copy.exists():
-        part = root / "original.part"  # of which a killed run may have left some
-        part.mkdir(exist_ok=True)
-        for path in root.iterdir():
-            if path.is_file() and path.name != ".lock":
-                shutil.copy2(path, part)
-        part.rename(copy)
-
-
-def archive_previous_run(root: Path) -> None:
-    """Move a run's own files, and nothing else, to a directory beside ``root``."""
-    files = [path for pattern in RUN_FILES for path in root.glob(pattern)]
-    if not files:
-        return
-    number = 1
-    while (archive := root.with_name(f"{root.name}-old-{number}")).exists():
-        number += 1
-    archive.mkdir()
-    for path in files:
-        path.rename(archive / path.name)
-    print(f"moved the previous run to {archive}")

@@ -17,37 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from safe_npz import read_arrays, shorten
+from safe_npz import SPLITS, load_strokes
 
-SPLITS = ("train", "valid", "test")
 OFFSET_LIMIT = 1000.0  # a larger offset is a fault of the recording; as in the original
 
 # How a drawing becomes a bitmap (spec of the original): bitmap files carry these, so stale ones are found.
 DRAWING_SETTINGS = {"factor": 0.2, "padding": 10.0, "line_width": 1.0, "miter_limit": 4.0}
-
-# What randomness is for; the order tells them apart, so new ones come last.
-PURPOSES = ("weights", "batch", "train", "valid", "choose", "code", "sample", "bootstrap")
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Randomness
-
-
-def seed_for(seed: int, purpose: str, step: int = 0, replica: int = 0, part: int = 0) -> tuple[int, ...]:
-    """THE seed of every random number: five numbers, of which no two uses share all.
-
-    ``purpose`` is one of ``PURPOSES``; ``step`` a training step, or what tells drawings apart; ``replica`` a worker or
-    replica; ``part`` a microbatch or variation. As ``np.random.default_rng`` and ``stateless_seed`` take it. Raises
-    ValueError.
-    """
-    if seed < 0:
-        raise ValueError(f"seed {seed}: expected 0 or more")
-    return (int(seed), PURPOSES.index(purpose), int(step), int(replica), int(part))
-
-
-def stateless_seed(numbers: tuple[int, ...]) -> np.ndarray:
-    """A seed as TensorFlow's stateless random operations take it: int32 ``[2]``."""
-    return np.random.SeedSequence(numbers).generate_state(2).view(np.int32)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -89,7 +64,7 @@ def strokes_to_lines(strokes: np.ndarray) -> list[np.ndarray]:
 
 
 def lines_to_strokes(lines: list[np.ndarray]) -> np.ndarray:
-    """Absolute positions, one ``[n, 2]`` array a stroke, to stroke-3 (float64), lifted after each line.
+    """Absolute positions, one ``[n, 2]`` array per stroke, to stroke-3 (float64), lifted after each line.
 
     The first row holds the first position itself, so this undoes ``strokes_to_lines``. Empty lines vanish.
     """
@@ -156,7 +131,7 @@ def slerp(p0: np.ndarray, p1: np.ndarray, t: float) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Files of drawings
+# Files
 
 
 def write_file(path: str | Path, data: bytes) -> None:
@@ -192,58 +167,6 @@ def save_strokes(path: str | Path, strokes: dict[str, list[np.ndarray]]) -> None
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_file(path, buffer.getvalue())
-
-
-def _check_drawings(array: np.ndarray) -> list[np.ndarray]:
-    """An array as read, to a list of stroke-3 drawings. Raises ValueError naming the first bad index."""
-    if array.ndim == 3:  # drawings of one length, which NumPy packs into one block
-        if array.dtype.hasobject:
-            for i, value in enumerate(array.flat):
-                if not isinstance(value, int | float):
-                    raise ValueError(f"drawing {i // array[0].size} holds a {type(value).__name__}; expected numbers")
-            array = array.astype(np.float64)
-        drawings = list(array)
-    elif array.ndim == 1 and array.dtype.hasobject:
-        drawings = list(array)
-    elif array.size == 0:
-        return []
-    else:
-        raise ValueError(f"shape {array.shape} of type {array.dtype} is not a list of [n, 3] drawings")
-    for i, drawing in enumerate(drawings):
-        if not isinstance(drawing, np.ndarray) or drawing.ndim != 2 or drawing.shape[1] != 3:
-            what = f"shape {drawing.shape}" if isinstance(drawing, np.ndarray) else type(drawing).__name__
-            raise ValueError(f"drawing {i} is {what}; expected [n, 3]: dx, dy, pen lifted")
-        if len(drawing) == 0:
-            raise ValueError(f"drawing {i} has no points")
-    if drawings:
-        points = np.concatenate(drawings)
-        bad = ~np.isfinite(points).all(axis=1) | ((points[:, 2] != 0) & (points[:, 2] != 1))
-        if bad.any():
-            ends = np.cumsum([len(drawing) for drawing in drawings])
-            row = int(np.flatnonzero(bad)[0])
-            i = int(np.searchsorted(ends, row, side="right"))
-            fault = "offsets must be finite, pen values 0 or 1"
-            raise ValueError(f"drawing {i} has the point {points[row].tolist()}; {fault}")
-    return drawings
-
-
-def load_strokes(npz_path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Read a category: ``{"train": [...], "valid": [...], "test": [...]}`` of stroke-3 arrays ``[n, 3]``.
-
-    Reads what NumPy 1 and 2 wrote under Python 2 and 3, and never executes what a pickle says.
-    Raises FileNotFoundError, or ValueError naming file, split and index of what is wrong.
-    """
-    path = Path(npz_path)
-    if not path.is_file():
-        maker = "make_doodles.py" if path.stem.startswith("doodle_") else f'download_quickdraw.py "{path.stem}"'
-        raise FileNotFoundError(f"{path} not found; put it there, or try: python datasets/{maker}")
-    strokes = {}
-    for split, array in read_arrays(path, SPLITS).items():
-        try:
-            strokes[split] = _check_drawings(array)
-        except Exception as error:
-            raise ValueError(f"{path}, split {split}: refused: {shorten(error)}") from None
-    return strokes
 
 
 # ---------------------------------------------------------------------------------------------------------
