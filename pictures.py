@@ -1,7 +1,7 @@
 """Drawings as pictures: animated SVG, PNG, GIF, a sheet and a web page of them, stroke files. No TensorFlow here.
 
 A drawing is normalised stroke-3 ``[n, 3]`` as the model draws it; its picture is a square with the drawing in the
-middle, and all formats show the same lines in the same places.
+middle, and all formats show the same lines at the same positions.
 """
 
 import base64
@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor
+from tqdm import tqdm
 
 from read_image import import_cairo
-from render_svg2bitmap import png_bytes, write_file
-from utils import SPLITS, strokes_to_lines
+from render_svg2bitmap import grid, png_bytes
+from utils import save_strokes, strokes_to_lines, write_file
 
 FORMATS = ("svg", "png", "gif", "json", "npz")
 PALETTE = ("#e4572e", "#2e86ab", "#4c9f50", "#8e44ad", "#d98e04", "#16808f", "#c2185b", "#5d4037")
-GIVEN_COLOR = "#2a6fdb"
+PREFIX_COLOR = "#2a6fdb"
 INK = "#1b1b1b"
 MARGIN = 0.08  # of a picture's side, on each side
+SHEET_TILE = 150  # pixels of the side of a tile
 DRAW_SECONDS, PAUSE_SECONDS = 2.2, 0.06  # of an animation: the pen down in all, and between two strokes
 GIF_FRAMES, GIF_FRAME_MS, GIF_LAST_MS = 36, 60, 2500
 
 
-class Look(NamedTuple):
+class Style(NamedTuple):
     """How drawings look."""
 
     size: int = 256  # pixels of a side
@@ -35,14 +37,14 @@ class Look(NamedTuple):
     colors: tuple[str, ...] = (INK,)  # "#rrggbb", of the strokes in turn
 
 
-class Cell(NamedTuple):
-    """One place of a row: a drawing, or a bitmap that the model saw."""
+class Tile(NamedTuple):
+    """One tile of a row: a drawing, or a bitmap that the model saw."""
 
     name: str  # of its file
     caption: str
     strokes: np.ndarray | None = None  # normalised stroke-3 [n, 3]
     image: np.ndarray | None = None  # uint8 [H, W]
-    given: int = 0  # the first points, drawn by a person
+    prefix: int = 0  # how many of the first points a person drew
     written: bool = True  # gets files of its own
 
 
@@ -51,34 +53,34 @@ class Row(NamedTuple):
 
     name: str  # of its directory
     caption: str
-    cells: list[Cell]
+    tiles: list[Tile]
     category: str = ""  # in JSON; the caption, if there is none
 
 
-def make_look(size: int, line_width: float | None, colors: list[str] | None) -> Look:
-    """What a user asks for; no ``line_width``: fits the size; no colour named: a palette. Raises ValueError."""
+def make_style(size: int, line_width: float | None, colors: list[str] | None) -> Style:
+    """The style of a command line; line_width None: fits the size; colors empty: a palette. Raises ValueError."""
     if not 16 <= size <= 4096:
-        raise ValueError(f"--size {size}: wanted 16 to 4096 pixels")
+        raise ValueError(f"--size {size}: expected 16 to 4096 pixels")
     line_width = size / 85 if line_width is None else line_width
     if not 0.1 <= line_width <= size / 4:
-        raise ValueError(f"--line_width {line_width:g}: wanted 0.1 to {size / 4:g} pixels, a quarter of --size")
+        raise ValueError(f"--line_width {line_width:g}: expected 0.1 to {size / 4:g} pixels, a quarter of --size")
     if colors is None:
-        return Look(size, line_width)
+        return Style(size, line_width)
     try:
         colors = ["#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(color)[:3]) for color in colors]
     except ValueError:
-        raise ValueError(f"--colors {' '.join(colors)}: wanted names or #rrggbb, such as crimson #2e86ab") from None
-    return Look(size, line_width, tuple(colors) or PALETTE)
+        raise ValueError(f"--colors {' '.join(colors)}: expected names or #rrggbb, such as crimson #2e86ab") from None
+    return Style(size, line_width, tuple(colors) or PALETTE)
 
 
 # ---------------------------------------------------------------------------------------------------------
 # One drawing
 
 
-def place_lines(strokes: np.ndarray, look: Look, given: int = 0) -> list[tuple[np.ndarray, str]]:
+def picture_lines(strokes: np.ndarray, style: Style, prefix: int = 0) -> list[tuple[np.ndarray, str]]:
     """(positions ``[n, 2]`` in pixels, colour) of each pen stroke, the drawing in the middle of its square.
 
-    A stroke that goes on where the ``given`` points end becomes two.
+    A stroke that goes on where the ``prefix`` first points end becomes two.
     """
     lines = strokes_to_lines(strokes)
     if not lines:
@@ -86,21 +88,21 @@ def place_lines(strokes: np.ndarray, look: Look, given: int = 0) -> list[tuple[n
     positions = np.concatenate(lines)
     low, high = positions.min(axis=0), positions.max(axis=0)
     extent = max(float((high - low).max()), 1e-6)
-    scale = max(look.size * (1 - 2 * MARGIN) - look.line_width, 1) / extent
-    placed, first, drawn = [], 0, 0
+    scale = max(style.size * (1 - 2 * MARGIN) - style.line_width, 1) / extent
+    colored, first, drawn = [], 0, 0
     for line in lines:
-        known = min(max(given - first, 0), len(line))
+        known = min(max(prefix - first, 0), len(line))
         first += len(line)
-        line = (line - (low + high) / 2) * scale + look.size / 2
+        line = (line - (low + high) / 2) * scale + style.size / 2
         if known:
-            placed.append((line[:known], GIVEN_COLOR))
+            colored.append((line[:known], PREFIX_COLOR))
         if known < len(line):
-            placed.append((line[max(known - 1, 0) :], look.colors[drawn % len(look.colors)]))
+            colored.append((line[max(known - 1, 0) :], style.colors[drawn % len(style.colors)]))
             drawn += 1
-    return placed
+    return colored
 
 
-STYLE = """
+ANIMATION_CSS = """
 path{fill:none;stroke-linecap:round;stroke-linejoin:round;animation:draw var(--t) linear var(--d) backwards}
 @keyframes draw{from{stroke-dasharray:1 2;stroke-dashoffset:1.05;opacity:0}1%{opacity:1}
 to{stroke-dasharray:1 2;stroke-dashoffset:0}}
@@ -108,13 +110,13 @@ to{stroke-dasharray:1 2;stroke-dashoffset:0}}
 """
 
 
-def animated_svg(strokes: np.ndarray, look: Look, given: int = 0, inline: bool = False) -> str:
+def animated_svg(strokes: np.ndarray, style: Style, prefix: int = 0, inline: bool = False) -> str:
     """An SVG that draws itself, stroke by stroke; whole where nothing moves, and once it has ended.
 
-    ``inline``: for a page that has ``STYLE`` already.
+    ``inline``: for a page that has ``ANIMATION_CSS`` already.
     """
-    lines = place_lines(strokes, look, given)
-    lengths = [float(np.hypot(*np.diff(line, axis=0).T).sum()) + look.line_width for line, _ in lines]
+    lines = picture_lines(strokes, style, prefix)
+    lengths = [float(np.hypot(*np.diff(line, axis=0).T).sum()) + style.line_width for line, _ in lines]
     start, paths = 0.2, []
     for (line, color), length in zip(lines, lengths, strict=True):
         seconds = max(DRAW_SECONDS * length / sum(lengths), 0.02)
@@ -125,31 +127,32 @@ def animated_svg(strokes: np.ndarray, look: Look, given: int = 0, inline: bool =
         )
         start += seconds + PAUSE_SECONDS
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{look.size}" height="{look.size}" '
-        f'viewBox="0 0 {look.size} {look.size}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{style.size}" height="{style.size}" '
+        f'viewBox="0 0 {style.size} {style.size}">'
     )
     # The numbers behind --d and --t are a stroke's delay and duration; attributes hold what never moves.
-    style = "" if inline else f"<style>{STYLE}</style>"
+    css = "" if inline else f"<style>{ANIMATION_CSS}</style>"
     body = "\n".join(paths)
     return (
-        f'{head}{style}<rect width="100%" height="100%" fill="white"/>\n'
-        f'<g fill="none" stroke-width="{look.line_width:g}" stroke-linecap="round" stroke-linejoin="round">\n'
+        f'{head}{css}<rect width="100%" height="100%" fill="white"/>\n'
+        f'<g fill="none" stroke-width="{style.line_width:g}" stroke-linecap="round" stroke-linejoin="round">\n'
         f"{body}</g></svg>\n"
     )
 
 
-def paint(strokes: np.ndarray, look: Look, given: int = 0, points: int | None = None) -> Image.Image:
-    """The picture of a drawing, or of its first ``points`` points in the places that they have in the whole."""
+def render_image(strokes: np.ndarray, style: Style, prefix: int = 0, points: int | None = None) -> Image.Image:
+    """The picture of a drawing, or of its first ``points`` points at the positions that they have in the whole."""
     cairocffi = import_cairo()
-    surface = cairocffi.ImageSurface(cairocffi.FORMAT_RGB24, look.size, look.size)
+    surface = cairocffi.ImageSurface(cairocffi.FORMAT_RGB24, style.size, style.size)
     context = cairocffi.Context(surface)
     context.set_source_rgb(1, 1, 1)
     context.paint()
-    context.set_line_width(look.line_width)
+    context.set_line_width(style.line_width)
     context.set_line_cap(cairocffi.LINE_CAP_ROUND)
     context.set_line_join(cairocffi.LINE_JOIN_ROUND)
-    left = sum(len(line) for line, _ in place_lines(strokes, look, given)) if points is None else points
-    for line, color in place_lines(strokes, look, given):
+    lines = picture_lines(strokes, style, prefix)
+    left = sum(len(line) for line, _ in lines) if points is None else points
+    for line, color in lines:
         if left <= 0:
             break
         context.set_source_rgb(*(value / 255 for value in ImageColor.getrgb(color)))
@@ -158,14 +161,14 @@ def paint(strokes: np.ndarray, look: Look, given: int = 0, points: int | None = 
             context.line_to(*position)
         context.stroke()
         left -= len(line)
-    return Image.frombuffer("RGB", (look.size, look.size), bytes(surface.get_data()), "raw", "BGRX", 0, 1)
+    return Image.frombuffer("RGB", (style.size, style.size), bytes(surface.get_data()), "raw", "BGRX", 0, 1)
 
 
-def gif_bytes(strokes: np.ndarray, look: Look, given: int = 0) -> bytes:
-    """A GIF in which the pen draws; what is given is there from the start; the last frame is the still picture."""
-    total = sum(len(line) for line, _ in place_lines(strokes, look, given))
-    counts = sorted({round(point) for point in np.linspace(max(given, 1), total, GIF_FRAMES)}) if total else [0]
-    pictures = [np.asarray(paint(strokes, look, given, count)) for count in counts]
+def gif_bytes(strokes: np.ndarray, style: Style, prefix: int = 0) -> bytes:
+    """A GIF in which the pen draws; the prefix is there from the start; the last frame is the still picture."""
+    total = sum(len(line) for line, _ in picture_lines(strokes, style, prefix))
+    counts = sorted({round(point) for point in np.linspace(max(prefix, 1), total, GIF_FRAMES)}) if total else [0]
+    pictures = [np.asarray(render_image(strokes, style, prefix, count)) for count in counts]
     frames = _to_palette(pictures)
     buffer = io.BytesIO()
     waits = [GIF_FRAME_MS] * (len(frames) - 1) + [GIF_LAST_MS]
@@ -175,7 +178,7 @@ def gif_bytes(strokes: np.ndarray, look: Look, given: int = 0) -> bytes:
 
 def _to_palette(pictures: list[np.ndarray]) -> list[Image.Image]:
     """RGB pictures on white, ``[H, W, 3]``, in 256 colours: exactly the last one's, unless it has more."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # slow to import, and only GIFs need it
 
     inks = [(picture != 255).any(axis=2) for picture in pictures]
     colors = np.unique(pictures[-1][inks[-1]], axis=0)
@@ -192,9 +195,9 @@ def _to_palette(pictures: list[np.ndarray]) -> list[Image.Image]:
 
 
 ENCODERS = {
-    "svg": lambda cell, look: animated_svg(cell.strokes, look, cell.given).encode(),
-    "png": lambda cell, look: png_bytes(paint(cell.strokes, look, cell.given)),
-    "gif": lambda cell, look: gif_bytes(cell.strokes, look, cell.given),
+    "svg": lambda tile, style: animated_svg(tile.strokes, style, tile.prefix).encode(),
+    "png": lambda tile, style: png_bytes(render_image(tile.strokes, style, tile.prefix)),
+    "gif": lambda tile, style: gif_bytes(tile.strokes, style, tile.prefix),
 }
 
 
@@ -202,16 +205,14 @@ ENCODERS = {
 # Many drawings
 
 
-def write_pictures(directory: Path, rows: list[Row], formats: list[str], look: Look, scale_factor: float) -> None:
-    """Files of all drawings: ``<row>/<cell>.svg``, .png and .gif; all in one ``drawings.json`` and ``drawings.npz``."""
-    from tqdm import tqdm
-
-    pairs = [(row, cell) for row in rows for cell in row.cells if cell.strokes is not None and cell.written]
+def write_pictures(directory: Path, rows: list[Row], formats: list[str], style: Style, scale_factor: float) -> None:
+    """Files of all drawings: ``<row>/<tile>.svg``, .png and .gif; all in one ``drawings.json`` and ``drawings.npz``."""
+    pairs = [(row, tile) for row in rows for tile in row.tiles if tile.strokes is not None and tile.written]
     kinds = [kind for kind in formats if kind in ENCODERS]
-    for row, cell in tqdm(pairs, desc="writing", unit=" drawings", disable=not kinds or len(pairs) < 50):
+    for row, tile in tqdm(pairs, desc="writing", unit=" drawings", disable=not kinds or len(pairs) < 50):
         for kind in kinds:
-            write_file(directory / row.name / f"{cell.name}.{kind}", ENCODERS[kind](cell, look))
-    drawings = [(row.category or row.caption, cell.strokes) for row, cell in pairs]
+            write_file(directory / row.name / f"{tile.name}.{kind}", ENCODERS[kind](tile, style))
+    drawings = [(row.category or row.caption, tile.strokes) for row, tile in pairs]
     if "json" in formats:
         write_file(directory / "drawings.json", json_text(drawings, scale_factor).encode())
     if "npz" in formats:
@@ -219,7 +220,7 @@ def write_pictures(directory: Path, rows: list[Row], formats: list[str], look: L
 
 
 def json_text(drawings: list[tuple[str, np.ndarray]], scale_factor: float) -> str:
-    """(category, normalised stroke-3) as the JSON that ``datasets/import_drawings.py`` reads: units of the data."""
+    """(category, normalised stroke-3) of drawings as JSON in units of the data, which ``read_strokes`` reads."""
     entries = []
     for category, strokes in drawings:
         offsets = np.round(strokes[:, :2].astype(np.float64) * scale_factor, 3).tolist()
@@ -237,37 +238,26 @@ def write_npz(path: Path, drawings: list[np.ndarray], scale_factor: float) -> No
     if len(drawings) < 3:
         raise ValueError(f"--format npz: {len(drawings)} drawings; train, valid and test need one each")
     tenth = max(1, len(drawings) // 10)
-    chosen = {"valid": drawings[:tenth], "test": drawings[tenth : 2 * tenth], "train": drawings[2 * tenth :]}
-    arrays = {}
-    for split in SPLITS:
-        arrays[split] = np.empty(len(chosen[split]), object)
-        for i, strokes in enumerate(chosen[split]):
-            arrays[split][i] = (strokes * [scale_factor, scale_factor, 1]).astype(np.float32)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_file(path, buffer.getvalue())
+    drawings = [(strokes * [scale_factor, scale_factor, 1]).astype(np.float32) for strokes in drawings]
+    save_strokes(path, {"train": drawings[2 * tenth :], "valid": drawings[:tenth], "test": drawings[tenth : 2 * tenth]})
 
 
-def write_sheet(path: Path, rows: list[Row], look: Look) -> None:
-    """A PNG of all rows, each cell a tile with its caption above it."""
-    tile, gap, head = 150, 10, 22
-    small = look._replace(size=tile, line_width=look.line_width * tile / look.size)
-    columns = max(len(row.cells) for row in rows)
-    page = Image.new("RGB", (columns * (tile + gap) + gap, len(rows) * (tile + gap + head) + gap), "#f4f1ea")
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
-    for r, row in enumerate(rows):
-        for c, cell in enumerate(row.cells):
-            left, top = gap + c * (tile + gap), gap + head + r * (tile + gap + head)
-            if cell.image is not None:
-                picture = Image.fromarray(cell.image).resize((tile, tile), Image.Resampling.NEAREST)
-            else:
-                picture = paint(cell.strokes, small, cell.given)
-            page.paste(picture, (left, top))
-            pen.text((left + tile // 2, top - 11), cell.caption[:22], "#444", font, anchor="mm")
-    write_file(path, png_bytes(page))
+def write_sheet(path: Path, rows: list[Row], style: Style) -> None:
+    """A PNG of all rows' tiles with their captions; many short rows stand in two blocks side by side."""
+    style = style._replace(size=SHEET_TILE, line_width=style.line_width * SHEET_TILE / style.size)
+    columns = max(len(row.tiles) for row in rows)
+    blocks = 2 if len(rows) > 8 and columns <= 6 else 1
+    height = -(-len(rows) // blocks)
+    tiles = []
+    for index in (block * height + r for r in range(height) for block in range(blocks)):
+        row = rows[index].tiles if index < len(rows) else []
+        tiles += [*row, *[Tile("", "")] * (columns - len(row))]
+    images = [tile.image if tile.strokes is None else render_image(tile.strokes, style, tile.prefix) for tile in tiles]
+    captions = [tile.caption for tile in tiles]
+    write_file(path, png_bytes(grid(images, blocks * columns, captions, size=(SHEET_TILE, SHEET_TILE))))
 
 
-PAGE_STYLE = """
+PAGE_CSS = """
 *{box-sizing:border-box}
 body{margin:0;padding:2.5rem clamp(1rem,4vw,4rem);background:#f4f1ea;color:#33302b;
 font:16px/1.5 "Avenir Next","Segoe UI",system-ui,sans-serif}
@@ -288,28 +278,28 @@ figure:hover path{animation:none}}
 """
 
 
-def write_page(path: Path, title: str, note: str, rows: list[Row], look: Look) -> None:
+def write_page(path: Path, title: str, note: str, rows: list[Row], style: Style) -> None:
     """A web page of all rows, in one file that needs no other; drawings draw themselves, again under the mouse."""
     sections = []
     for row in rows:
-        figures = "\n".join(_figure(cell, look) for cell in row.cells)
+        figures = "\n".join(_figure(tile, style) for tile in row.tiles)
         heading = f"<h2>{html.escape(row.caption)}</h2>" if row.caption else ""
         sections.append(f'<section>{heading}<div class="row">\n{figures}</div></section>')
     text = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}{PAGE_STYLE}</style></head>\n"
+        f"<title>{html.escape(title)}</title><style>{ANIMATION_CSS}{PAGE_CSS}</style></head>\n"
         f"<body><header><h1>{html.escape(title)}</h1><p>{html.escape(note)}</p></header>\n"
     )
     write_file(path, (text + "\n".join(sections) + "\n</body></html>\n").encode())
 
 
-def _figure(cell: Cell, look: Look) -> str:
-    caption = html.escape(cell.caption)
-    if cell.image is not None:
-        data = base64.b64encode(png_bytes(Image.fromarray(cell.image))).decode()
+def _figure(tile: Tile, style: Style) -> str:
+    caption = html.escape(tile.caption)
+    if tile.image is not None:
+        data = base64.b64encode(png_bytes(Image.fromarray(tile.image))).decode()
         kind, picture = "seen", f'<img alt="{caption}" src="data:image/png;base64,{data}">'
     else:
-        kind = "person" if cell.name == "person" else "drawn"
-        picture = animated_svg(cell.strokes, look, cell.given, inline=True)
+        kind = "person" if tile.name == "person" else "drawn"
+        picture = animated_svg(tile.strokes, style, tile.prefix, inline=True)
     return f'<figure class="{kind}" title="{caption}">{picture}<figcaption>{caption}</figcaption></figure>'

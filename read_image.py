@@ -10,7 +10,6 @@ import math
 import struct
 import subprocess
 import sys
-import warnings
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -82,17 +81,16 @@ def open_image(path: Path):
         raise FileNotFoundError(f"{path} not found")
     with path.open("rb") as file:
         start = file.read(256)
+    svg = start[:2] == b"\x1f\x8b" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            svg = start[:2] == b"\x1f\x8b" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
-            source = io.BytesIO(_svg_to_png(path)) if svg else path
-            with Image.open(source, formats=IMAGE_FORMATS) as image:
-                image.draft(None, (WORKING_SIDE, WORKING_SIDE))
-                ImageOps.exif_transpose(image, in_place=True)
-                flat = _flatten(image)
-                times = min(flat.size) // WORKING_SIDE
-                return flat.reduce(times) if times > 1 else flat
+        with Image.open(io.BytesIO(_svg_to_png(path)) if svg else path, formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns, up to twice as many
+                raise Image.DecompressionBombError
+            image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+            ImageOps.exif_transpose(image, in_place=True)
+            flat = _flatten(image)
+            times = min(flat.size) // WORKING_SIDE
+            return flat.reduce(times) if times > 1 else flat
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"{path} is refused: over {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:

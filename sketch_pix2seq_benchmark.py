@@ -1,4 +1,4 @@
-"""Measure how fast this machine loads, trains, samples and renders; prints a Markdown table, a column a cell.
+"""Measure how fast this machine loads, trains, samples and renders; prints a Markdown table, one column per cell.
 
     python sketch_pix2seq_benchmark.py                                     # all three cells on the doodles
     python sketch_pix2seq_benchmark.py --data_dir quickdraw --hparams "data_set=[cat.npz,pig.npz]" --cells hyper
@@ -9,44 +9,37 @@ as a share of the best rate at which this machine multiplies matrices in the sam
 of its own; it trains by ``sketch_pix2seq_train.py`` itself, whose first steps are not counted. Run nothing else beside.
 """
 
+from quiet_tensorflow import describe_device, tf
+
 import argparse
 import csv
 import json
 import platform
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from model import (
-    CNN_STRIDES,
-    START,
-    HParams,
-    Model,
-    get_default_hparams,
-    load_hparams,
-    load_snapshot,
-    sample_batch,
-)
+from hparams import HParams
+from model import CNN_STRIDES, Model, get_default_hparams, load_hparams, load_model, load_snapshot, sample_batch
 from render_svg2bitmap import rasterize_all
 from rnn import CELLS
-from utils import DataLoader, available_cores, load_dataset, run_script
+from sampler import encode_images
+from script import available_cores, make_parser, run_python, run_script
+from utils import DataLoader, load_dataset
 
-SCRIPTS = Path(__file__).resolve().parent
 LOG_EVERY = 20  # steps that the training script times together; the first so many compile, and are not counted
 RENDERED = 5000  # drawings
 MATRIX_SIZES = (1024, 2048, 4096)
 SAMPLING_STEPS = 210  # the longest drawing of SPG-20
 ROWS = {  # what is measured -> its title and format
     "drawings_trained": ("drawings/s trained", ",.0f"),
-    "step_seconds": ("seconds a step", ".3f"),
-    "points": ("real points a step", ",.0f"),
-    "step_gflop": ("useful GFLOP a step", ".1f"),
+    "step_seconds": ("seconds per step", ".3f"),
+    "points": ("real points per step", ",.0f"),
+    "step_gflop": ("useful GFLOP per step", ".1f"),
     "matrix_gflops": ("best matrix product, GFLOP/s", ".0f"),
     "utilisation": ("**useful utilisation**", ".0%"),
     "peak_gb": ("peak memory of training, GB", ".2f"),
@@ -63,7 +56,7 @@ ROWS = {  # what is measured -> its title and format
 # Floating-point operations
 
 
-def convolution_products(model: Model) -> int:
+def convolution_macs(model: Model) -> int:
     """Multiply-adds of a CNN encoder's trained convolutions for one bitmap; 0 for sketch-rnn's encoders."""
     height, width, total = model.hps.img_H, model.hps.img_W, 0
     filters = [weight for name, weight in model.weights.items() if name.endswith("/DW")]
@@ -80,22 +73,23 @@ def matrices(cell) -> dict[str, tf.Variable]:
     return {name: weight for name, weight in cell.weights.items() if weight.shape.rank == 2}
 
 
-def products(model: Model) -> tuple[int, int]:
-    """Multiply-adds of all matrix products and convolutions, forward: (for each point, for each drawing).
+def count_macs(model: Model) -> tuple[int, int]:
+    """Multiply-adds of all matrix products and convolutions, forward: (per point, per drawing).
 
     A cell's matrices count for each point; the rows of them that meet z, which is the same for all points of a
     drawing, for each drawing.
     """
     z_size = model.hps.z_size if model.hps.conditional else 0
     cells = [model.cell, *(model.encoder.cells if model.reads_strokes else [])]
-    a_point = sum(int(tf.size(weight)) for cell in cells for weight in matrices(cell).values())
-    a_point += int(tf.size(model.weights["RNN/output_w"]))
-    of_z = z_size * sum(weight.shape[1] for name, weight in matrices(model.cell).items() if name.endswith("W_xh"))
-    a_drawing = of_z
+    macs_per_point = sum(int(tf.size(weight)) for cell in cells for weight in matrices(cell).values())
+    macs_per_point += int(tf.size(model.weights["RNN/output_w"]))
+    gates = [weight for name, weight in matrices(model.cell).items() if name.endswith("W_xh")]
+    macs_for_z = z_size * sum(weight.shape[1] for weight in gates)
+    macs_per_drawing = macs_for_z
     if model.hps.conditional:
-        a_drawing += convolution_products(model)
-        a_drawing += sum(int(tf.size(model.weights[f"{layer}/super_linear_w"])) for layer in (*model.heads, "linear"))
-    return a_point - of_z, a_drawing
+        layers = [model.weights[f"{layer}/super_linear_w"] for layer in (*model.heads, "linear")]
+        macs_per_drawing += convolution_macs(model) + sum(int(tf.size(weight)) for weight in layers)
+    return macs_per_point - macs_for_z, macs_per_drawing
 
 
 def useful_flops(model: Model, points: float, drawings: float) -> float:
@@ -104,8 +98,8 @@ def useful_flops(model: Model, points: float, drawings: float) -> float:
     Two for each multiply-add, and three times the forward pass: the backward pass multiplies once more for the
     gradient of each operand. No padding, no end of a drawing, nothing that is not a matrix product or a convolution.
     """
-    a_point, a_drawing = products(model)
-    return 2.0 * 3.0 * (a_point * points + a_drawing * drawings)
+    macs_per_point, macs_per_drawing = count_macs(model)
+    return 2.0 * 3.0 * (macs_per_point * points + macs_per_drawing * drawings)
 
 
 def best_matrix_rate(sizes: tuple[int, ...] = MATRIX_SIZES, seconds: float = 1.0) -> float:
@@ -143,8 +137,8 @@ def measure_training(args, hps: HParams) -> dict:
     text = ",".join(f"{k}=[{','.join(map(str, v))}]" if isinstance(v, list) else f"{k}={v}" for k, v in changes.items())
     with tempfile.TemporaryDirectory() as directory:
         roots = ["--log_root", f"{directory}/log", "--snapshot_root", f"{directory}/snapshot"]
-        command = [sys.executable, SCRIPTS / "sketch_pix2seq_train.py", "--data_dir", args.data_dir, *roots]
-        run_process([*command, "--hparams", text])
+        flags = ["--data_dir", args.data_dir, *roots, "--hparams", text]
+        run_python("sketch_pix2seq_train.py", *flags, capture=True)
         with open(Path(directory) / "log" / "metrics.csv", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == "train"][1:]
     seconds = sum(float(row["seconds"]) for row in rows) / (LOG_EVERY * len(rows))
@@ -169,30 +163,22 @@ def measure_batches(train: DataLoader, hps: HParams, batches: int = 50) -> dict:
 
 
 def measure_sampling(model: Model, drawings: int, steps: int) -> dict:
-    """Sample without regard to ends, as any weights do it at the same speed."""
-    z = tf.random.stateless_normal([drawings, model.hps.z_size], (1, 2)) if model.hps.conditional else None
-    first, nothing = tf.tile(START[None], [drawings, 1]), (tf.zeros([1, drawings, 5]), tf.zeros([drawings], tf.int32))
-    greedy, run_on = tf.constant(False), tf.constant(True)
-
-    def draw():
-        state = model.initial_state(z, drawings)
-        temperature, seed = tf.ones([drawings]), tf.constant([1, 2])
-        model.generate(z, state, first, tf.constant(steps), temperature, greedy, run_on, seed, *nothing)
-
-    seconds = time_of(draw)
+    """Sample drawings that never end, as any weights do it at the same speed; changes the model."""
+    bias = model.weights["RNN/output_b"].numpy()
+    bias[2] = -1e9  # the logit of the end
+    model.weights["RNN/output_b"].assign(bias)
+    seconds = time_of(lambda: sample_batch(model, None, steps, num=drawings, seed=1))
     return {"points_sampled": drawings * steps / seconds, "drawings_sampled": drawings / seconds}
 
 
 def measure_trained(model_dir: str, test: DataLoader, drawings: int) -> dict:
     """Draw test bitmaps again with trained weights, each to its end."""
-    hps = load_hparams(model_dir)
-    model = Model(hps)
-    load_snapshot(model, model_dir)
+    model, _ = load_model(model_dir)
     z = None
-    if hps.conditional:
-        images = test.images[np.linspace(0, len(test) - 1, drawings).astype(int)]  # short drawings and long ones
-        z, _ = model.encode(tf.constant(images[..., None], tf.float32))
-    seconds = time_of(lambda: sample_batch(model, z, hps.max_seq_len, 0.1, num=drawings, seed=1))
+    if model.hps.conditional:
+        chosen = np.linspace(0, len(test) - 1, drawings).astype(int)  # short drawings and long ones
+        z = encode_images(model, test.images[chosen], noise=False, seed=0)
+    seconds = time_of(lambda: sample_batch(model, z, model.hps.max_seq_len, 0.1, num=drawings, seed=1))
     return {"trained_sampled": drawings / seconds}
 
 
@@ -208,25 +194,25 @@ def check_model(model_dir: str, hps: HParams) -> None:
 
 
 def measure(args, cell: str) -> dict:
-    """All that is known of one cell."""
-    asked = get_default_hparams().parse(args.hparams).replace(dec_model=cell)
-    found = measure_training(args, asked)  # first: a process counts as its own what its parent takes as it is started
+    """All measurements of one cell."""
+    hps = get_default_hparams().parse(args.hparams).replace(dec_model=cell)
+    measured = measure_training(args, hps)  # first: a process counts as its own what its parent takes as it is started
     start = time.perf_counter()
-    train, _, test, hps = load_dataset(args.data_dir, asked, rasterize=rasterize_all)
-    found |= {"load_seconds": time.perf_counter() - start, **measure_batches(train, hps)}
+    train, _, test, hps = load_dataset(args.data_dir, hps, rasterize=rasterize_all)
+    measured |= {"load_seconds": time.perf_counter() - start, **measure_batches(train, hps)}
     drawings = [train.strokes(i) for i in range(min(RENDERED, len(train)))]
-    found["drawings_rendered"] = len(drawings) / time_of(lambda: rasterize_all(drawings, hps.img_H, hps.img_W), 1)
+    measured["drawings_rendered"] = len(drawings) / time_of(lambda: rasterize_all(drawings, hps.img_H, hps.img_W), 1)
     model = Model(hps)
-    found["matrix_gflops"] = best_matrix_rate() / 1e9
-    found |= measure_sampling(model, args.num_drawings, args.sampling_steps)
+    measured["matrix_gflops"] = best_matrix_rate() / 1e9
+    measured |= measure_sampling(model, args.num_drawings, args.sampling_steps)
     if args.model_dir and load_hparams(args.model_dir).dec_model == cell:
-        found |= measure_trained(args.model_dir, test, args.num_drawings)
+        measured |= measure_trained(args.model_dir, test, args.num_drawings)
     batch = min(hps.batch_size, len(train))
-    found["drawings_trained"] = batch / found["step_seconds"]
-    found["step_gflop"] = useful_flops(model, found["points"], batch) / 1e9
-    found["utilisation"] = found["step_gflop"] / found["step_seconds"] / found["matrix_gflops"]
-    found["data"] = describe_data(train, hps)
-    return found
+    measured["drawings_trained"] = batch / measured["step_seconds"]
+    measured["step_gflop"] = useful_flops(model, measured["points"], batch) / 1e9
+    measured["utilisation"] = measured["step_gflop"] / measured["step_seconds"] / measured["matrix_gflops"]
+    measured["data"] = describe_data(train, hps)
+    return measured
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -239,14 +225,13 @@ def describe_machine() -> str:
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    machine = f"{name}, {available_cores()} cores, {gpus or 'no'} GPU"
-    return f"{machine}; TensorFlow {tf.__version__}, Python {platform.python_version()}"
+    versions = f"TensorFlow {tf.__version__}, Python {platform.python_version()}"
+    return f"{name}, {available_cores()} cores; {versions}"
 
 
 def describe_data(train: DataLoader, hps: HParams) -> str:
     """Which drawings, in which batches."""
-    mean = train.packed.lengths.mean()
+    mean = train.lengths.mean()
     return (
         f"{len(hps.data_set)} categories, {len(train):,} drawings to train on, of {mean:.0f} points on average and "
         f"{hps.max_seq_len} at most, {hps.img_H}x{hps.img_W} bitmaps, batches of {hps.batch_size}"
@@ -254,29 +239,17 @@ def describe_data(train: DataLoader, hps: HParams) -> str:
 
 
 def table(columns: dict[str, dict]) -> str:
-    """Markdown: a row a quantity, a column a cell."""
+    """Markdown: one row per quantity, one column per cell."""
     lines = [f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     for key, (title, form) in ROWS.items():
-        if any(key in found for found in columns.values()):
-            values = [format(found[key], form) if key in found else "-" for found in columns.values()]
+        if any(key in column for column in columns.values()):
+            values = [format(column[key], form) if key in column else "-" for column in columns.values()]
             lines.append(f"| {title} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
-def run_process(command: list) -> str:
-    """Run another process to its end -> what it printed. Raises ValueError with its last line if it fails."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        name = Path(command[1]).name
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing said").splitlines()[-1].removeprefix(f"{name}: ")
-        raise ValueError(f"{name} ended with exit code {done.returncode}: {said}")
-    return done.stdout
-
-
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
     parser.add_argument("--hparams", default="", help='changes: "key=value,list=[a,b]"')
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS), help="which to measure")
@@ -301,10 +274,11 @@ def main(argv=None) -> int:
     hps = get_default_hparams().parse(args.hparams)  # a mistake is told before anything is measured
     if args.model_dir:
         check_model(args.model_dir, hps)
+    print(describe_device())
     columns = {}
     for cell in tqdm(args.cells, desc="cells", disable=None):
-        said = run_process([sys.executable, Path(__file__).resolve(), *argv, "--measure", cell])
-        columns[cell] = json.loads(said.splitlines()[-1])
+        printed = run_python(Path(__file__).name, *argv, "--measure", cell, capture=True)
+        columns[cell] = json.loads(printed.splitlines()[-1])
     print(f"{describe_machine()}. {columns[args.cells[0]]['data']}.\n\n{table(columns)}")
     return 0
 

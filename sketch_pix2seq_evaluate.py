@@ -7,45 +7,60 @@
     rec    Rec: a classifier trained on the training bitmaps names the model's drawings (``rec_real``: real ones)
     ret    Ret: a drawing of the model, rasterised and encoded again: is its own original the nearest of all (or
            among the nearest 10, 50); and the other way round: of all drawings, is it the nearest to its original
-with 95 % bootstrap intervals, at each temperature; ``latent.png`` shows the latent codes by t-SNE, and
+with 95 % bootstrap intervals, at each temperature; ``latent.png`` shows the codes by t-SNE, and
 ``reconstructions.png`` originals above the model's drawings.
 """
+
+from quiet_tensorflow import describe_device, tf
 
 import argparse
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image
 
-from model import point_losses
-from render_svg2bitmap import rasterize_all
-from sketch_pix2seq_sampling import draw_codes, encode_from, encode_images, encode_strokes, load_model
-from utils import SPLITS, DataLoader, add_switch, category_name, draw_like_data, load_dataset, run_script
+from model import Model, load_model, pad_strokes, point_losses
+from render_svg2bitmap import grid, png_bytes, rasterize_all
+from sampler import draw_codes, encode_images, encode_loader, encode_strokes
+from script import add_switch, make_parser, run_script
+from utils import SPLITS, DataLoader, category_name, load_dataset, rasterize_augmented, write_file
 
 SCORES = ("loss", "rec", "ret", "latent", "reconstructions")
 RET_AT = (1, 10, 50)
-REC_REAL_NEEDED = 0.85  # a classifier that does not know real drawings cannot judge others
+RET_TITLES = {
+    "ret_generated_to_original": "generated -> original",
+    "ret_original_to_generated": "original -> generated",
+}
+MIN_CLASSIFIER_ACCURACY = 0.85  # a classifier that does not know real drawings cannot judge others
+RESAMPLES = 2000
+MAX_RECONSTRUCTIONS = 200
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Scores
 
 
-def score_loss(model, loader: DataLoader, noise: bool, seed: int) -> dict:
+def bootstrap(hits: np.ndarray, seed: int) -> dict:
+    """The mean of hits ``[N]`` and its 95 % bootstrap interval over drawings, from a generator of its own."""
+    means = np.random.default_rng(seed).choice(hits, (RESAMPLES, len(hits))).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"value": float(hits.mean()), "interval": [float(low), float(high)]}
+
+
+def score_loss(model: Model, loader: DataLoader, noise: bool, seed: int) -> dict:
     """Test loss: sum of (L_s + L_p) (1 - p3) over N * max_seq_len, and over the real points."""
     total, points = 0.0, 0
     for i in range(loader.num_batches):
         batch = loader.get_batch(i)
-        z = encode_from(model, loader, batch.indices, noise, seed + i)
-        params, _ = model.decode(batch.strokes[:, :-1], z)
-        target = batch.strokes[:, 1:]
-        stroke_loss, pen_loss = point_losses(params, target)
-        real = 1.0 - target[:, :, 4].reshape(-1)
+        z = encode_loader(model, loader, batch.indices, noise, seed + i)
+        strokes = pad_strokes(batch.points, batch.lengths, batch.lengths.max())  # [N, T + 1, 5]
+        params, _ = model.decode(strokes[:, :-1], z)
+        stroke_loss, pen_loss = point_losses(params, strokes[:, 1:])
+        real = 1.0 - tf.reshape(strokes[:, 1:, 4], [-1])
         total += float(tf.reduce_sum((stroke_loss + pen_loss) * real))
-        points += int(real.sum())
+        points += len(batch.points)
     return {"loss": total / (len(loader) * loader.max_seq_len), "loss_per_point": total / points}
 
 
@@ -81,7 +96,7 @@ def train_classifier(train: DataLoader, valid: DataLoader, categories: int, cach
     classifier = build_classifier(height, width, categories)
     digest = hashlib.sha256(train.images.tobytes() + train.labels.tobytes())
     digest.update(str([weight.shape for weight in classifier.weights]).encode())
-    cache = cache_dir / f"classifier_{digest.hexdigest()[:16]}.weights.h5"
+    cache = cache_dir / f"{digest.hexdigest()[:16]}.weights.h5"
     if cache.is_file():
         classifier.load_weights(cache)
         return classifier
@@ -98,15 +113,14 @@ def train_classifier(train: DataLoader, valid: DataLoader, categories: int, cach
         callbacks=[stop],
         verbose=2,
     )
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_name("part_" + cache.name)
-    classifier.save_weights(temporary)
-    temporary.replace(cache)
+    with tempfile.TemporaryDirectory() as directory:
+        classifier.save_weights(Path(directory, cache.name))
+        write_file(cache, Path(directory, cache.name).read_bytes())
     return classifier
 
 
-def named_right(classifier: tf.keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether each bitmap, uint8 ``[N, H, W]``, is named as its label -> bool ``[N]``."""
+def is_correct(classifier: tf.keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether the classifier names each bitmap, uint8 ``[N, H, W]``, as its label says -> bool ``[N]``."""
     return classifier.predict(images[..., None], batch_size=256, verbose=0).argmax(axis=1) == labels
 
 
@@ -118,11 +132,32 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     return (squared <= own[:, None]).sum(axis=1) - 1
 
 
-def with_interval(hits: np.ndarray, rng: np.random.Generator) -> dict:
-    """The mean of hits ``[N]`` and its 95 % bootstrap interval over drawings."""
-    means = rng.choice(hits, (2000, len(hits))).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"value": float(hits.mean()), "interval": [float(low), float(high)]}
+def score_drawings(
+    args: argparse.Namespace, model: Model, train: DataLoader, valid: DataLoader, test: DataLoader, hps
+) -> tuple[dict, np.ndarray]:
+    """Rec and Ret, as far as asked for, at each temperature -> (report entries, bitmaps at the first temperature)."""
+    report, first, everything = {}, None, np.arange(len(test))
+    codes = encode_loader(model, test, everything, args.noise, args.seed)
+    originals = encode_loader(model, test, everything, False, args.seed)
+    rescale = test.scale_factor / np.array([train.category_scale_factors[category_name(d)] for d in hps.data_set])
+    if "rec" in args.scores:
+        classifier = train_classifier(train, valid, len(hps.data_set), Path(args.data_dir, "classifier"))
+        real = bootstrap(is_correct(classifier, test.images, test.labels), args.seed)
+        report |= {"rec": {}, "rec_real": real, "rec_counts": real["value"] >= MIN_CLASSIFIER_ACCURACY}
+    if "ret" in args.scores:
+        report |= {key: {} for key in RET_TITLES}
+    for temperature in args.temperatures:
+        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, args.seed)
+        bitmaps = rasterize_augmented(rasterize_all, hps, rescale, drawings, test.labels)
+        first = bitmaps if first is None else first
+        if "rec" in args.scores:
+            report["rec"][str(temperature)] = bootstrap(is_correct(classifier, bitmaps, test.labels), args.seed)
+        if "ret" in args.scores:
+            encode, generated = (encode_strokes, drawings) if model.reads_strokes else (encode_images, bitmaps)
+            again = encode(model, generated, False, args.seed)
+            for key, nearer in zip(RET_TITLES, (ranks(again, originals), ranks(originals, again)), strict=True):
+                report[key][str(temperature)] = {str(k): bootstrap(nearer < k, args.seed) for k in RET_AT}
+    return report, first
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -130,16 +165,16 @@ def with_interval(hits: np.ndarray, rng: np.random.Generator) -> dict:
 
 
 def plot_latent(path: Path, codes: np.ndarray, labels: np.ndarray, names: list[str], seed: int) -> None:
-    """The latent codes ``[N, Z]`` in two dimensions by t-SNE, coloured by category."""
+    """Codes ``[N, Z]`` in two dimensions by t-SNE, coloured by category."""
     from matplotlib.figure import Figure  # both are slow to import, and seldom needed
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(codes) - 1) / 3.0)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
+    positions = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots()
     for k, name in enumerate(names):
-        chosen = places[labels == k]
+        chosen = positions[labels == k]
         marker = "o" if k < 10 else "^"
         axes.scatter(chosen[:, 0], chosen[:, 1], s=12, color=f"C{k % 10}", marker=marker, label=name)
     axes.set(xticks=[], yticks=[], title="latent codes of test bitmaps, t-SNE")
@@ -148,14 +183,13 @@ def plot_latent(path: Path, codes: np.ndarray, labels: np.ndarray, names: list[s
 
 
 def write_reconstructions(path: Path, originals: np.ndarray, bitmaps: np.ndarray, columns: int = 20) -> None:
-    """Test bitmaps uint8 ``[N, H, W]``, each above the model's drawing of it, rows of ``columns``."""
-    count = len(originals) // columns * columns or len(originals)
-    columns = min(columns, count)
-    height, width = originals.shape[1:]
-    pairs = np.concatenate([originals[:count], bitmaps[:count], np.full((count, 4, width), 200, np.uint8)], axis=1)
-    rows = pairs.reshape(count // columns, columns, 2 * height + 4, width)
-    sheet = rows.transpose(0, 2, 1, 3).reshape(-1, columns * width)
-    Image.fromarray(sheet).save(path)
+    """Test bitmaps uint8 ``[N, H, W]``, each above the model's drawing of it, in rows of ``columns``."""
+    images = []
+    for start in range(0, len(originals), columns):
+        for row in (originals[start : start + columns], bitmaps[start : start + columns]):
+            images += [*row, *[None] * (min(columns, len(originals)) - len(row))]
+    size = originals.shape[2], originals.shape[1]
+    write_file(path, png_bytes(grid(images, columns, title="bitmaps above what the model drew of them", size=size)))
 
 
 def percent(score: dict) -> str:
@@ -167,24 +201,21 @@ def percent(score: dict) -> str:
 def report_text(report: dict) -> str:
     """``report.md``."""
     lines = [f"# {report['model_dir']}, step {report['step']}", ""]
-    lines += [
-        f"{report['drawings']} {report['split']} drawings of {', '.join(report['categories'])}; {report['code']}."
-    ]
+    categories = ", ".join(report["categories"])
+    lines += [f"{report['drawings']} {report['split']} drawings of {categories}; {report['code']}."]
     if report["skipped"]:
         lines += ["", f"Of all splits, {report['skipped']} drawings are longer than this model draws: left out."]
     if "loss" in report:
-        lines += ["", f"Loss {report['loss']:.4f} (padding masked), {report['loss_per_point']:.4f} a real point."]
+        lines += ["", f"Loss {report['loss']:.4f} (padding masked), {report['loss_per_point']:.4f} per real point."]
     if "rec" in report:
         lines += ["", f"The classifier names {percent(report['rec_real'])} of the real bitmaps."]
         if not report["rec_counts"]:
-            lines += [f"That is below {100 * REC_REAL_NEEDED:.0f} %: **its verdict (Rec) does not count.**"]
+            lines += [f"That is below {100 * MIN_CLASSIFIER_ACCURACY:.0f} %: **its verdict (Rec) does not count.**"]
         lines += ["", "| temperature | Rec (95 % interval) |", "|---|---|"]
         lines += [f"| {temperature} | {percent(score)} |" for temperature, score in report["rec"].items()]
     if RET_TITLES.keys() & report.keys() and report["encoded"] == "strokes":
-        lines += [
-            "",
-            "This encoder reads strokes: for Ret the generated *strokes* are encoded again, not a raster of them.",
-        ]
+        again = "for Ret the generated *strokes* are encoded again, not a raster of them."
+        lines += ["", f"This encoder reads strokes: {again}"]
     for key, title in RET_TITLES.items():
         if key in report:
             lines += ["", f"Ret, {title}, of {report['drawings']}:", ""]
@@ -194,80 +225,47 @@ def report_text(report: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-RET_TITLES = {
-    "ret_generated_to_original": "generated -> original",
-    "ret_original_to_generated": "original -> generated",
-}
-
-
 # ---------------------------------------------------------------------------------------------------------
 # The script
 
 
-def score_drawings(model, loaders, hps, temperatures, scores, noise, seed, cache_dir) -> tuple[dict, np.ndarray | None]:
-    """Rec and Ret at each temperature -> (report entries, bitmaps at the first temperature)."""
-    train, valid, test = loaders
-    rng = np.random.default_rng(seed)
-    report, first = {}, None
-    codes, originals = (encode_from(model, test, np.arange(len(test)), noise, seed) for noise in (noise, False))
-    scales = np.array([train.category_scale_factors[category_name(name)] for name in hps.data_set])
-    if "rec" in scores:
-        classifier = train_classifier(train, valid, len(hps.data_set), cache_dir)
-        real = with_interval(named_right(classifier, test.images, test.labels), rng)
-        report |= {"rec": {}, "rec_real": real, "rec_counts": real["value"] >= REC_REAL_NEEDED}
-    if "ret" in scores:
-        report |= {key: {} for key in RET_TITLES}
-    for temperature in temperatures:
-        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seed)
-        bitmaps = draw_like_data(rasterize_all, hps, test.scale_factor / scales, drawings, test.labels)
-        first = bitmaps if first is None else first
-        if "rec" in scores:
-            report["rec"][str(temperature)] = with_interval(named_right(classifier, bitmaps, test.labels), rng)
-        if "ret" in scores:
-            if model.reads_strokes:
-                again = encode_strokes(model, drawings, False, seed)
-            else:
-                again = encode_images(model, bitmaps[..., None].astype(np.float32), False, seed)
-            for key, nearer in zip(RET_TITLES, (ranks(again, originals), ranks(originals, again)), strict=True):
-                report[key][str(temperature)] = {str(k): with_interval(nearer < k, rng) for k in RET_AT}
-    return report, first
+def asked_hparams(args: argparse.Namespace, model: Model):
+    """The model's hyper-parameters on the data asked for. Raises ValueError for a change of anything else."""
+    if not model.hps.conditional:
+        raise ValueError(f"{args.model_dir} is unconditional: it reads no bitmaps that it could be scored on")
+    hps = model.hps.parse(args.hparams)
+    changed = {name for name, value in hps.values().items() if value != model.hps.values()[name]}
+    if changed - {"data_set", "max_seq_len", "batch_size"}:
+        raise ValueError(f"--hparams {args.hparams}: only data_set, max_seq_len and batch_size can differ here")
+    return hps
 
 
-def evaluate(args) -> dict:
+def evaluate(args: argparse.Namespace) -> dict:
     """Score as the command line says, writing the files -> the report."""
     directory = Path(args.evaluation_dir)
     model, step = load_model(args.model_dir)
-    if not model.hps.conditional:
-        raise ValueError(f"{args.model_dir} is unconditional: it reads no bitmaps that it could be scored on")
-    asked = model.hps.parse(args.hparams)
-    changed = [name for name, value in asked.values().items() if value != model.hps.values()[name]]
-    if set(changed) - {"data_set", "max_seq_len", "batch_size"}:
-        raise ValueError(f"--hparams {args.hparams}: only data_set, max_seq_len and batch_size can differ here")
-    *loaders, hps = load_dataset(args.data_dir, asked)
-    test = loaders[SPLITS.index(args.split)]
+    train, valid, test, hps = load_dataset(args.data_dir, asked_hparams(args, model))
+    scored = {"train": train, "valid": valid, "test": test}[args.split]
     names = [category_name(data_set) for data_set in hps.data_set]
-    report = {"model_dir": str(args.model_dir), "step": step, "split": args.split, "drawings": len(test)}
+    report = {"model_dir": str(args.model_dir), "step": step, "split": args.split, "drawings": len(scored)}
     report |= {"categories": names, "code": "code with noise" if args.noise else "code without noise"}
-    report |= {"encoded": "strokes" if model.reads_strokes else "bitmaps", "skipped": loaders[0].skipped}
+    report |= {"encoded": "strokes" if model.reads_strokes else "bitmaps", "skipped": train.skipped}
     directory.mkdir(parents=True, exist_ok=True)
     if "loss" in args.scores:
-        report |= score_loss(model, test, args.noise, args.seed)
+        report |= score_loss(model, scored, args.noise, args.seed)
     if {"rec", "ret", "reconstructions"} & set(args.scores):
-        cache_dir = Path(args.data_dir) / "bitmap"
-        found, bitmaps = score_drawings(
-            model, (*loaders[:2], test), hps, args.temperatures, args.scores, args.noise, args.seed, cache_dir
-        )
-        report |= found
-    (directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    (directory / "report.md").write_text(report_text(report))
+        entries, bitmaps = score_drawings(args, model, train, valid, scored, hps)
+        report |= entries
+    write_file(directory / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_file(directory / "report.md", report_text(report).encode())
     if "reconstructions" in args.scores:
-        chosen = np.random.default_rng(args.seed).permutation(len(test))[:200]
-        write_reconstructions(directory / "reconstructions.png", test.images[chosen], bitmaps[chosen])
-    if "latent" in args.scores and len(test) < 4:
-        print(f"no latent.png: t-SNE of {len(test)} drawings shows nothing")
+        chosen = np.random.default_rng(args.seed).permutation(len(scored))[:MAX_RECONSTRUCTIONS]
+        write_reconstructions(directory / "reconstructions.png", scored.images[chosen], bitmaps[chosen])
+    if "latent" in args.scores and len(scored) < 4:
+        print(f"no latent.png: t-SNE of {len(scored)} drawings shows nothing")
     elif "latent" in args.scores:
-        codes = encode_from(model, test, np.arange(len(test)), False, args.seed)
-        plot_latent(directory / "latent.png", codes, test.labels, names, args.seed)
+        codes = encode_loader(model, scored, np.arange(len(scored)), False, args.seed)
+        plot_latent(directory / "latent.png", codes, scored.labels, names, args.seed)
     return report
 
 
@@ -278,15 +276,13 @@ def positive_number(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: wanted a number above 0")
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
     return number
 
 
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
+    parser = make_parser(__doc__)
+    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/, and gets classifier/")
     parser.add_argument("--model_dir", default="outputs/snapshot", help="a snapshot directory, ours or the original's")
     parser.add_argument("--evaluation_dir", default="outputs/evaluation", help="where the report goes")
     parser.add_argument("--hparams", default="", help='data to score on, if not the snapshot\'s: "data_set=[a,b]"')
@@ -303,6 +299,7 @@ def parse_args(argv) -> argparse.Namespace:
 def main(argv=None) -> int:
     """Score as the command line says -> exit code."""
     args = parse_args(argv)
+    print(describe_device())
     print(report_text(evaluate(args)))
     print(f"written to {args.evaluation_dir}")
     return 0

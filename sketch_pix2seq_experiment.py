@@ -4,24 +4,26 @@
     python sketch_pix2seq_experiment.py --set recipe           # from the faithful model to the preset, change by change
 
 Each model is trained by ``sketch_pix2seq_train.py`` in ``<experiment_dir>/<name>`` and scored by
-``sketch_pix2seq_evaluate.py``. A second call goes on where the first one stopped. ``results.md`` has a row a model,
+``sketch_pix2seq_evaluate.py``. A second call goes on where the first one stopped. ``results.md`` has one row per model,
 ``loss-r.png`` the reconstruction loss against steps, ``report_<name>.md`` each report.
 """
+
+import quiet_tensorflow  # noqa: F401  (what is imported below loads TensorFlow)
 
 import argparse
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from model import HParams, get_default_hparams, list_snapshots, load_hparams, snapshot_step
+from hparams import HParams
+from model import get_default_hparams
+from script import make_parser, run_python, run_script
 from sketch_pix2seq_evaluate import RET_AT, RET_TITLES, percent
-from utils import SPLITS, category_name, run_script
+from snapshots import list_snapshots, load_hparams, snapshot_step
+from utils import SPLITS, category_name, write_file
 
-SCRIPTS = Path(__file__).resolve().parent
 SMALL = "dec_model=layer_norm,dec_rnn_size=256,num_steps=1500,save_every=250,keep_snapshots=1"
 WITH_KL = "kl_weight=0.5,kl_decay_rate=0.998"  # annealed within the 1,500 steps; sketch-rnn's 0.99995 takes 60,000
 
@@ -33,14 +35,11 @@ class Run(NamedTuple):
     hparams: str
 
 
-SETS = {
-    "paper": {
-        "cnn": Run("CNN, no KL (sketch-pix2seq)", "enc_model=cnn"),
-        "cnn_kl": Run("CNN, KL", f"enc_model=cnn,{WITH_KL}"),
-        "rnn": Run("RNN, no KL", "enc_model=lstm"),
-        "rnn_kl": Run("RNN, KL (sketch-rnn)", f"enc_model=lstm,{WITH_KL}"),
-    },
-    "recipe": {},
+PAPER = {
+    "cnn": Run("CNN, no KL (sketch-pix2seq)", "enc_model=cnn"),
+    "cnn_kl": Run("CNN, KL", f"enc_model=cnn,{WITH_KL}"),
+    "rnn": Run("RNN, no KL", "enc_model=lstm"),
+    "rnn_kl": Run("RNN, KL (sketch-rnn)", f"enc_model=lstm,{WITH_KL}"),
 }
 CHANGES = {  # of the recipe, each on top of those above it
     "faithful": Run("as the original", "enc_model=cnn"),
@@ -49,37 +48,24 @@ CHANGES = {  # of the recipe, each on top of those above it
     ),
     "lstm": Run("+ lstm, no dropout", "dec_model=lstm,use_recurrent_dropout=False"),
     "deep": Run("+ deep encoder, little noise on z", "enc_model=deep_cnn,enc_filters=[16,32,64,128],presig_bias=-6"),
-    "position": Run("+ the decoder sees its pen's position", "pen_position=True"),
-    "glimpse": Run("+ and what z tells of that place", "pen_glimpse=32"),
+    "position": Run("+ the decoder sees its pen's position", "use_position=True"),
+    "glimpse": Run("+ and features that z gives of that position", "position_features=32"),
     "augment": Run("+ bitmaps of augmented strokes", "augment_bitmaps=True,random_rotation=8,mirror_prob=0.5"),
-    "noise": Run("+ the pen put off its path in training", "pen_noise=0.1"),
+    "noise": Run("+ noise on the positions fed in training", "position_noise_std=0.1"),
 }
-for name, (label, _) in CHANGES.items():
-    above = list(CHANGES)[: list(CHANGES).index(name) + 1]
-    SETS["recipe"][name] = Run(label, ",".join(CHANGES[change].hparams for change in above))
+RECIPE = {
+    name: Run(run.label, ",".join(change.hparams for change in list(CHANGES.values())[: i + 1]))
+    for i, (name, run) in enumerate(CHANGES.items())
+}
+SETS = {"paper": PAPER, "recipe": RECIPE}
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Running
 
 
-def run_python(script: str, *arguments: str) -> None:
-    """Run one of the project's scripts; raises ValueError with its last line if it fails."""
-    command = [sys.executable, str(SCRIPTS / script), *arguments]
-    env = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
-        try:
-            _, said = process.communicate()
-        except KeyboardInterrupt:  # which the script has got, too: it finishes its step and saves
-            process.communicate()
-            raise
-    if process.returncode:
-        last = (said.strip().splitlines() or ["no message"])[-1]
-        raise ValueError(f"{script} ended with exit code {process.returncode}: {last}")
-
-
 def read_losses(directory: Path) -> list[dict]:
-    """The rows of a run's ``metrics.csv``; none if it did not begin yet."""
+    """The rows of a run's ``metrics.csv``, by column name; none if it did not begin yet."""
     path = directory / "log" / "metrics.csv"
     if not path.is_file():
         return []
@@ -89,38 +75,38 @@ def read_losses(directory: Path) -> list[dict]:
 
 def train_model(directory: Path, data_dir: str, hparams: str) -> None:
     """Train, or go on training, in ``directory``; a finished run only makes sure that it is finished."""
-    arguments = ["--data_dir", data_dir, "--log_root", str(directory / "log")]
-    arguments += ["--snapshot_root", str(directory / "snapshot"), "--hparams", hparams]
+    arguments = ["--data_dir", data_dir, "--log_root", directory / "log", "--snapshot_root", directory / "snapshot"]
     begun = (directory / "snapshot" / "latest" / "checkpoint").is_file()
     if begun:
-        check_same(directory, get_default_hparams().parse(hparams), load_hparams(directory / "snapshot"))
-    run_python("sketch_pix2seq_train.py", *arguments, *["--resume_training" if begun else "--overwrite"])
+        check_same(directory, load_hparams(directory / "snapshot"), get_default_hparams().parse(hparams))
+    how = "--resume_training" if begun else "--overwrite"
+    run_python("sketch_pix2seq_train.py", *arguments, "--hparams", hparams, how)
     steps = max((int(row["step"]) + 1 for row in read_losses(directory)), default=0)
     if steps < load_hparams(directory / "snapshot").num_steps:
         raise ValueError(f"the training in {directory} was stopped before its end; the same command goes on with it")
 
 
-def check_same(directory: Path, asked: HParams, found: HParams) -> None:
-    """Raises ValueError if the run in ``directory`` is another one than that asked for; it may have been shorter."""
-    asked, found = asked.values(), found.values()
-    fixed = asked.keys() - {"num_steps", "max_seq_len"}  # the latter is replaced by the data's longest
-    other = [f"{name}={found[name]}, not {asked[name]}" for name in sorted(fixed) if asked[name] != found[name]]
+def check_same(directory: Path, actual: HParams, expected: HParams) -> None:
+    """Raises ValueError if the run in ``directory`` is another one than that expected; it may have been shorter."""
+    actual, expected = actual.values(), expected.values()
+    fixed = expected.keys() - {"num_steps", "max_seq_len"}  # the latter is replaced by the data's longest
+    other = [f"{name}={actual[name]}, not {expected[name]}" for name in sorted(fixed) if actual[name] != expected[name]]
     if other:
         raise ValueError(f"{directory} holds a run with {'; '.join(other)}; give another --experiment_dir")
 
 
 def score_model(directory: Path, data_dir: str, split: str) -> dict:
     """The scores of a model's best weights, computed unless these are known -> its report; ``<split>.md``, too."""
-    found, snapshot = directory / "evaluation" / f"{split}.json", directory / "snapshot"
+    path, snapshot = directory / "evaluation" / f"{split}.json", directory / "snapshot"
     best = max(snapshot_step(path) for path in list_snapshots(snapshot) if path.parent == snapshot)
     names = [category_name(data_set) for data_set in load_hparams(snapshot).data_set]
-    report = json.loads(found.read_text()) if found.is_file() else {}
+    report = json.loads(path.read_text()) if path.is_file() else {}
     if (report.get("step"), report.get("categories")) != (best, names):
-        arguments = ["--data_dir", data_dir, "--model_dir", str(snapshot), "--split", split]
-        run_python("sketch_pix2seq_evaluate.py", *arguments, "--evaluation_dir", str(found.parent))
+        arguments = ["--data_dir", data_dir, "--model_dir", snapshot, "--split", split]
+        run_python("sketch_pix2seq_evaluate.py", *arguments, "--evaluation_dir", path.parent)
         for ending in (".md", ".json"):
-            (found.parent / f"report{ending}").rename(found.with_suffix(ending))
-    return json.loads(found.read_text())
+            (path.parent / f"report{ending}").rename(path.with_suffix(ending))
+    return json.loads(path.read_text())
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -128,14 +114,14 @@ def score_model(directory: Path, data_dir: str, split: str) -> dict:
 
 
 def results_text(runs: dict[str, Run], reports: dict[str, dict], losses: dict[str, list[dict]]) -> str:
-    """``results.md``: a row a model, at the last of the report's temperatures; minutes include validation."""
+    """``results.md``: one row per model, at the last of the report's temperatures; minutes are of training alone."""
     report = next(iter(reports.values()))
     temperature = list(report["rec"])[-1]
     lines = [
         f"{report['drawings']} {report['split']} drawings of {len(report['categories'])} categories, temperature "
         f"{temperature}; the classifier names {percent(report['rec_real'])} of the real ones.",
         "",
-        "| model | steps | minutes | loss | a real point | Rec | "
+        "| model | steps | minutes | loss | loss per real point | Rec | "
         + " | ".join(f"Ret@{k}, {title}" for title in RET_TITLES.values() for k in RET_AT)
         + " |",
     ]
@@ -144,10 +130,10 @@ def results_text(runs: dict[str, Run], reports: dict[str, dict], losses: dict[st
         report = reports[name]
         steps = max(int(row["step"]) for row in losses[name]) + 1
         minutes = sum(float(row["seconds"]) for row in losses[name] if row["split"] == "train") / 60
-        cells = [run.label, str(steps), f"{minutes:.1f}", f"{report['loss']:.4f}", f"{report['loss_per_point']:.4f}"]
-        cells.append(percent(report["rec"][temperature]))
-        cells += [percent(report[key][temperature][str(k)]) for key in RET_TITLES for k in RET_AT]
-        lines.append("| " + " | ".join(cells) + " |")
+        entries = [run.label, str(steps), f"{minutes:.1f}", f"{report['loss']:.4f}", f"{report['loss_per_point']:.4f}"]
+        entries.append(percent(report["rec"][temperature]))
+        entries += [percent(report[key][temperature][str(k)]) for key in RET_TITLES for k in RET_AT]
+        lines.append("| " + " | ".join(entries) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -184,10 +170,10 @@ def experiment(args) -> str:
         train_model(directory / name, args.data_dir, ",".join(filter(None, [SMALL, run.hparams, args.hparams])))
         reports[name] = score_model(directory / name, args.data_dir, args.split)
         losses[name] = read_losses(directory / name)
-        (assets / f"report_{name}.md").write_text((directory / name / "evaluation" / f"{args.split}.md").read_text())
+        write_file(assets / f"report_{name}.md", (directory / name / "evaluation" / f"{args.split}.md").read_bytes())
     plot_losses(assets / "loss-r.png", runs, losses)
     text = results_text(runs, reports, losses)
-    (assets / "results.md").write_text(text)
+    write_file(assets / "results.md", text.encode())
     return text
 
 
@@ -196,9 +182,7 @@ def experiment(args) -> str:
 
 
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
     parser.add_argument("--experiment_dir", default="outputs/experiment", help="where runs and results go")
     parser.add_argument("--assets_dir", help="where results go, if not to --experiment_dir")

@@ -5,12 +5,14 @@
 ``my_model`` is a snapshot directory to draw with, to score or to begin from (``--init_from``), a third as large.
 """
 
+import quiet_tensorflow  # noqa: F401  (what is imported below loads TensorFlow)
+
 import argparse
 from pathlib import Path
 
-from model import load_data_info, save_config, save_weights
-from sketch_pix2seq_sampling import load_model
-from utils import run_script
+from model import load_model
+from script import make_parser, run_script
+from snapshots import load_data_info, save_config, save_weights
 
 
 def export(model_dir: str, export_dir: str) -> Path:
@@ -27,9 +29,7 @@ def export(model_dir: str, export_dir: str) -> Path:
 
 
 def parse_args(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--model_dir", default="outputs/snapshot", help="a snapshot directory of a training run")
     parser.add_argument("--export_dir", required=True, help="a directory for the weights")
     return parser.parse_args(argv)

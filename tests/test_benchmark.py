@@ -1,16 +1,14 @@
 """The benchmark: its count of operations against counts by hand, and the script in miniature."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
 import sketch_pix2seq_benchmark as benchmark
 from model import Model, get_default_hparams
-from render_svg2bitmap import main as render
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dec_model": "lstm", "dec_rnn_size": 3, "z_size": 2, "num_mixture": 1, "img_H": 8, "img_W": 8}
 
 
@@ -20,14 +18,14 @@ def count(points, drawings, **changes):
 
 def test_operations_of_a_small_model_counted_by_hand():
     point = 5 * 12 + 3 * 12 + 3 * 9  # the stroke and h to four gates of three units, h to 3 + 6 outputs
-    convolutions = 16 * 4 * 4 + 64 * 4 * 4 + 128 * 2 * 2 + 256 * 2 * 2 + 256 + 256  # 2x2 x inputs x filters x places
+    convolutions = 16 * 4 * 4 + 64 * 4 * 4 + 128 * 2 * 2 + 256 * 2 * 2 + 256 + 256  # 2x2 x inputs x filters x positions
     drawing = 2 * 12 + convolutions + 2 * 8 * 2 + 2 * 6  # z to the gates; two heads on 8 features; z to the state
     assert count(10, 2, **SMALL) == 2 * 3 * (10 * point + 2 * drawing)
     assert count(10, 2, **SMALL, conditional=False) == 2 * 3 * 10 * point
 
 
 @pytest.mark.parametrize(
-    "dec_model, products",
+    "dec_model, macs",
     [
         ("lstm", 5 * 2048 + 512 * 2048 + 512 * 123),
         ("layer_norm", 5 * 2048 + 512 * 2048 + 512 * 123),
@@ -35,68 +33,72 @@ def test_operations_of_a_small_model_counted_by_hand():
         ("hyper", 5 * 2048 + 512 * 2048 + 512 * 123 + (5 + 512 + 256) * 1024 + 12 * (256 * 32 + 32 * 512)),
     ],
 )
-def test_operations_of_a_point_at_default_sizes(dec_model, products):
-    assert benchmark.products(Model(get_default_hparams().replace(dec_model=dec_model)))[0] == products
+def test_operations_of_a_point_at_default_sizes(dec_model, macs):
+    assert benchmark.count_macs(Model(get_default_hparams().replace(dec_model=dec_model)))[0] == macs
 
 
 def test_operations_of_a_deep_encoder():
     model = Model(get_default_hparams().replace(**SMALL, enc_model="deep_cnn", enc_filters=[2, 3, 4]))
-    # 5x5 of 1 to 2 at 4x4 places, 3x3 of 2 to 3 at 4x4, then halved: 3x3 of 3 to 4 at 2x2
-    assert benchmark.convolution_products(model) == 25 * 2 * 16 + 9 * 2 * 3 * 16 + 9 * 3 * 4 * 4
+    # 5x5 of 1 to 2 at 4x4 positions, 3x3 of 2 to 3 at 4x4, then halved: 3x3 of 3 to 4 at 2x2
+    assert benchmark.convolution_macs(model) == 25 * 2 * 16 + 9 * 2 * 3 * 16 + 9 * 3 * 4 * 4
 
 
 def test_operations_of_an_encoder_that_reads_strokes():
     plain, strokes = (
         Model(get_default_hparams().replace(**SMALL, enc_model=name, enc_rnn_size=2)) for name in ("cnn", "lstm")
     )
-    assert benchmark.products(strokes)[0] - benchmark.products(plain)[0] == 2 * (5 * 8 + 2 * 8)  # both directions
+    assert benchmark.count_macs(strokes)[0] - benchmark.count_macs(plain)[0] == 2 * (5 * 8 + 2 * 8)  # both directions
 
 
 def test_matrix_rate_is_below_what_any_machine_does():
     assert 1e8 < benchmark.best_matrix_rate((64,), 0.01) < 1e16
 
 
-def test_table_has_a_row_a_quantity_and_a_column_a_cell():
+def test_table_has_one_row_per_quantity_and_one_column_per_cell():
     lines = benchmark.table({"lstm": {"utilisation": 0.456}, "hyper": {"utilisation": 0.5, "points": 5000.4}})
     assert lines.splitlines() == [
         "| | lstm | hyper |",
         "|---|---|---|",
-        "| real points a step | - | 5,000 |",
+        "| real points per step | - | 5,000 |",
         "| **useful utilisation** | 46% | 50% |",
     ]
 
 
-def test_script_on_doodles(tmp_path, capsys, monkeypatch):
-    from test_scripts import write_data
+def test_script_on_doodles(data_dir, capsys, monkeypatch):
+    run_python, asked = benchmark.run_python, []
 
-    run_process, asked = benchmark.run_process, []
-
-    def run_here(command):  # the training script still gets a process of its own
-        if "--measure" not in command:
-            return run_process(command)
-        asked.append(command[-1])
+    def run_here(script, *arguments, capture):  # the training script still gets a process of its own
+        if "--measure" not in arguments:
+            return run_python(script, *arguments, capture=capture)
+        asked.append(arguments[-1])
+        printed_so_far.append(capsys.readouterr().out)
         monkeypatch.setattr(benchmark.best_matrix_rate, "__defaults__", ((64,), 0.01))
-        assert benchmark.main(command[2:]) == 0
+        assert benchmark.main(arguments) == 0
         return capsys.readouterr().out
 
-    monkeypatch.setattr(benchmark, "run_process", run_here)
-
-    data_dir = write_data(tmp_path)
-    data_set = "data_set=[cat.npz,house.npz]"
-    render([f"--data_base_dir={data_dir}", f"--hparams={data_set}"])
-    capsys.readouterr()
-    sizes = "dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10"
+    printed_so_far = []
+    monkeypatch.setattr(benchmark, "run_python", run_here)
+    hparams = "data_set=[cat.npz,house.npz],dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10"
     flags = ["--cells", "lstm", "--steps", "2", "--num_drawings", "3", "--sampling_steps", "5"]
-    assert benchmark.main(["--data_dir", str(data_dir), "--hparams", f"{data_set},{sizes}", *flags]) == 0
-    said = capsys.readouterr().out
+    capsys.readouterr()
+    assert benchmark.main(["--data_dir", str(data_dir), "--hparams", hparams, *flags]) == 0
+    printed = capsys.readouterr().out
     assert asked == ["lstm"]
-    assert re.match(r".+ 1?\d+ cores, .+; TensorFlow 2\..+\. 2 categories, 46 drawings to train on", said)
-    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", said, re.MULTILINE))
+    assert "computing on " in printed_so_far[0]
+    assert re.match(r".+ 1?\d+ cores; TensorFlow 2\..+\. 2 categories, 46 drawings to train on", printed)
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", printed, re.MULTILINE))
     titles = [title for key, (title, _) in benchmark.ROWS.items() if key != "trained_sampled"]
     assert list(rows) == titles
     numbers = {title: float(value.replace(",", "").rstrip("%")) for title, value in rows.items()}
-    zero = {"useful GFLOP a step", "**useful utilisation**", "seconds to load"}  # as they are rounded
+    zero = {"useful GFLOP per step", "**useful utilisation**", "seconds to load"}  # as they are rounded
     assert all(np.isfinite(number) and (number > 0 or title in zero) for title, number in numbers.items()), numbers
+
+
+def test_drawings_of_trained_weights(data_dir, snapshot):
+    from utils import load_dataset
+
+    *_, test, _ = load_dataset(data_dir, get_default_hparams().replace(data_set=["cat", "house"]))
+    assert benchmark.measure_trained(snapshot, test, 5)["trained_sampled"] > 0
 
 
 def test_mistakes_are_told(tmp_path):

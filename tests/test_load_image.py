@@ -1,11 +1,12 @@
 """Any image to a bitmap: one drawing in two dozen disguises, and what is no drawing.
 
-python tests/test_load_image.py sheet.png      # all of them, before and after, on one page
+python tests/test_load_image.py sheet.png      # all of them, before and after, on one sheet
 """
 
 import io
 import sys
 import tempfile
+import warnings
 import zlib
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from benchmark_render import (  # noqa: E402
 )
 
 import read_image  # noqa: E402
-from render_svg2bitmap import contact_sheet, draw_strokes, load_image, rasterize, rasterize_all  # noqa: E402
+from render_svg2bitmap import draw_strokes, grid, load_image, rasterize, rasterize_all  # noqa: E402
 from utils import lines_to_strokes  # noqa: E402
 
 SIZE = 48
@@ -217,8 +218,8 @@ def test_comes_out_as_a_training_bitmap(tmp_path, name):
     margins = rows.min(), SIZE - 1 - rows.max(), columns.min(), SIZE - 1 - columns.max()
     assert min(margins) >= 3 and min(margins) <= 7  # about 5 line widths, and in the middle
     assert abs(margins[0] - margins[1]) <= 2 and abs(margins[2] - margins[3]) <= 2
-    wanted = line_width(rasterize(strokes, SIZE, SIZE))
-    assert 0.6 < line_width(bitmap) / wanted < 1.5
+    expected = line_width(rasterize(strokes, SIZE, SIZE))
+    assert 0.6 < line_width(bitmap) / expected < 1.5
 
 
 @pytest.mark.parametrize("size", [(48, 48), (40, 64), (57, 31), (128, 128)])
@@ -272,10 +273,10 @@ def paper_only(rng):
     return saved(shade(blank, 0.5, 8, rng), "JPEG", quality=40)
 
 
-def bomb(rng):
+def bomb(rng, side=30_000):
     """A PNG that says it has 30,000 x 30,000 pixels."""
     data = bytearray(grey_image(255))
-    data[16:24] = (30_000).to_bytes(4, "big") * 2
+    data[16:24] = side.to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
 
@@ -311,6 +312,18 @@ def test_no_drawing_is_a_clear_error(tmp_path, name):
     assert name in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_bomb_is_refused_whatever_the_warning_filters(tmp_path):
+    """Pillow only warns of up to twice its limit, and filters are shared by all threads: they are left alone."""
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bomb(None, side=10_000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = list(warnings.filters)
+        with pytest.raises(ValueError, match=r"bomb\.png is refused: over 89,478,485 pixels"):
+            load_image(path, SIZE, SIZE)
+        assert warnings.filters == before
+
+
 def test_svg_fetches_nothing(tmp_path):
     (tmp_path / "secret.svg").write_bytes(svg_file(None))
     for reference in ((tmp_path / "secret.svg").as_uri(), "http://localhost:9/a.svg"):
@@ -339,4 +352,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         files = [write_varied(folder, name) for name in VARIED]
         tiles = [before_and_after(file, load_image(file, SIZE, SIZE)) for file in files]
-    contact_sheet(tiles, sys.argv[1], 6, "the image | load_image")
+    grid(tiles, 6, title="the image | load_image").save(sys.argv[1])

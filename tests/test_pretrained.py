@@ -1,22 +1,22 @@
 """The weights that ship: whole, small, of the scores that their report states, and drawing at once."""
 
 import json
-from pathlib import Path
 
 import numpy as np
+from helpers import ROOT
 
 import sketch_pix2seq_sampling
-from model import load_data_info, load_hparams, snapshot_step
-from sketch_pix2seq_sampling import draw_codes, encode_images, load_model
-from sketch_pix2seq_train import PRESETS
+from extensions import PRESETS
+from model import get_default_hparams, load_data_info, load_hparams, load_model
+from sampler import draw_codes, encode_images
+from snapshots import snapshot_step
 from utils import strokes_to_lines
 
-ROOT = Path(__file__).resolve().parent.parent
 PRETRAINED = ROOT / "assets/pretrained"
 
 
 def test_they_are_of_the_preset_and_know_their_data():
-    hps, sharp = load_hparams(PRETRAINED).values(), PRESETS["sharp"]().values()
+    hps, sharp = load_hparams(PRETRAINED).values(), get_default_hparams().replace(**PRESETS["sharp"]).values()
     free = {"data_set", "max_seq_len", "num_steps", "decay_rate", "save_minutes"}
     assert {name: hps[name] for name in hps if name not in free} == {n: sharp[n] for n in hps if n not in free}
     info = load_data_info(PRETRAINED)
@@ -35,11 +35,11 @@ def test_the_report_beside_them_is_theirs():
 
 
 def test_a_circle_is_drawn_as_one():
-    # An apple without a stalk, more or less: the drawing has to go round the middle of the page, far out.
+    # An apple without a stalk, more or less: the drawing has to go round the middle, far out.
     model, _ = load_model(PRETRAINED)
     down, across = np.mgrid[:48, :48] - 23.5
     ring = np.clip(np.abs(np.hypot(down, across) - 19.0) - 0.4, 0, 1) * 255.0
-    codes = encode_images(model, ring[None, :, :, None].astype(np.float32), False, 0)
+    codes = encode_images(model, ring[None], False, 0)
     for drawing in draw_codes(model, np.repeat(codes, 5, axis=0), np.full(5, 0.1), 250, 0):
         first = strokes_to_lines(drawing)[0]
         turned = np.unwrap(np.angle((first - (first.min(0) + first.max(0)) / 2) @ [1, 1j]))

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,8 @@ from PIL import Image
 
 import render_svg2bitmap
 from render_svg2bitmap import (
-    contact_sheet,
     draw_strokes,
+    grid,
     is_current,
     make_pool,
     rasterize,
@@ -26,10 +27,19 @@ from render_svg2bitmap import (
     render_category,
     render_data_sets,
 )
-from utils import SPLITS, bitmap_path, get_bounds, get_scale_factor, load_bitmaps, load_strokes, strokes_digest
+from utils import (
+    SPLITS,
+    PackedStrokes,
+    bitmap_path,
+    get_bounds,
+    get_scale_factor,
+    load_bitmaps,
+    load_strokes,
+    save_strokes,
+    strokes_digest,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
 SIZES = [(48, 48), (40, 64), (57, 31), (128, 128)]
 
 ODD = {
@@ -97,13 +107,12 @@ def small_category(seed=0, sizes=(7, 3, 4)):
     return drawings
 
 
+def pack(strokes):
+    return {split: PackedStrokes.pack(drawings) for split, drawings in strokes.items()}
+
+
 def write_category(data_dir, name, strokes):
-    arrays = {}
-    for split, drawings in strokes.items():
-        arrays[split] = np.empty(len(drawings), object)
-        arrays[split][:] = drawings
-    (data_dir / "npz").mkdir(parents=True, exist_ok=True)
-    np.savez(data_dir / "npz" / f"{name}.npz", **arrays)
+    save_strokes(data_dir / "npz" / f"{name}.npz", strokes)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -139,20 +148,20 @@ def test_svg_of_a_wide_and_coloured_line(tmp_path):
 
 
 def test_hand_made_bitmap():
-    # From (0, 0) to (38, 0) in SVG units: page 48 x 10, one pixel a unit, in the middle of 48 rows: 19 above.
+    # From (0, 0) to (38, 0) in SVG units: a frame of 48 x 10, one pixel per unit, in the middle of 48 rows: 19 above.
     bitmap = rasterize(np.array([[0, 0, 0], [7.6, 0, 1]]), 48, 48)
-    wanted = np.full((48, 48), 255)
-    wanted[23:25, 5:43] = 127.5  # the line covers half of two rows, from 5 to 43, its caps butt
+    expected = np.full((48, 48), 255)
+    expected[23:25, 5:43] = 127.5  # the line covers half of two rows, from 5 to 43, its caps butt
     assert bitmap.dtype == np.uint8
-    assert np.abs(bitmap - wanted).max() <= 0.5
+    assert np.abs(bitmap - expected).max() <= 0.5
 
 
 def test_offset_is_rounded_half_to_even():
-    # Page 10 x 10: 9 pixels in 9 x 12 leave 3, and round(1.5) is 2; in 9 x 14 they leave 5, and round(2.5) is 2.
+    # A frame of 10 x 10: 9 pixels in 9 x 12 leave 3, and round(1.5) is 2; in 9 x 14 they leave 5, and round(2.5) is 2.
     point = np.array([[0, 0, 0], [1e-9, 0, 1]])
     for width, left in ((12, 2), (14, 2), (16, 4)):
         layout = render_svg2bitmap.make_layout(point, np.array([2]), 9, width)
-        assert layout.places.tolist() == [[left, 0]]
+        assert layout.corners.tolist() == [[left, 0]]
         assert layout.pixels.tolist() == [[9, 9]]
 
 
@@ -160,7 +169,7 @@ def test_miter_limit_is_four():
     # A turn whose miter is six line widths long: cairo's own limit of 10 would let it stand.
     sharp = np.array([[0, 0, 0], [4, 0, 0], [-4, 1.4, 1]])
     layout = render_svg2bitmap.make_layout(sharp, np.array([3]), 100, 300)
-    corner = layout.places[0, 0] + layout.scales[0] * 25
+    corner = layout.corners[0, 0] + layout.scales[0] * 25
     tip = np.flatnonzero((rasterize(sharp, 100, 300) < 128).any(axis=0))[-1]
     assert abs(tip - corner) < layout.scales[0]
 
@@ -192,14 +201,14 @@ def test_modes_agree_on_odd_drawings(height, width):
 
 
 def test_original_bitmaps():
-    strokes, reference = SHARED / "data/sketch_rnn/aaron_sheep.npz", SHARED / "reference/render_sheep_test_48.npz"
-    if not strokes.is_file() or not reference.is_file():
-        pytest.skip(f"{strokes} or {reference} is not there")
-    strokes = load_strokes(strokes)
-    scale_factor = np.float32(get_scale_factor(strokes["train"]))
-    ours = rasterize_all([drawing / [scale_factor, scale_factor, 1] for drawing in strokes["test"]], 48, 48)
-    with np.load(reference) as file:
-        assert largest_difference(ours, file["images"]) <= 0.02
+    """What the original program makes of 40 QuickDraw drawings, by CairoSVG."""
+    with np.load(ROOT / "tests/reference/render_quickdraw_pig_test_48.npz") as file:
+        reference = dict(file)
+    drawings = np.split(reference["points"], np.cumsum(reference["lengths"])[:-1])
+    scale = np.array([reference["scale_factor"], reference["scale_factor"], 1], np.float32)
+    ours = rasterize_all([drawing / scale for drawing in drawings], 48, 48)
+    assert len(ours) == 40
+    assert largest_difference(ours, reference["images"]) <= 0.02
 
 
 def test_one_as_in_bulk():
@@ -218,9 +227,9 @@ def test_bad_drawings_and_sizes():
             rasterize(np.array([[1, 0, 1]]), height, width)
 
 
+@pytest.mark.real
+@pytest.mark.skipif(shutil.which("inkscape") is None, reason="inkscape is not installed: apt-get install inkscape")
 def test_inkscape_agrees():
-    if shutil.which("inkscape") is None:
-        pytest.skip("inkscape is not installed: apt-get install inkscape")
     rng = np.random.default_rng(2)
     drawings = [random_drawing(rng) for _ in range(20)] + list(ODD.values())
     drawings = [drawing for drawing in drawings if len(drawing) > 1]
@@ -252,31 +261,31 @@ def test_category_file(tmp_path):
     strokes = small_category()
     path = tmp_path / "cat_20x30.npz"
     done = []
-    render_category(strokes, path, 20, 30, progress=done.append)
-    found = read_all(path)
+    render_category(pack(strokes), path, 20, 30, progress=done.append)
+    written = read_all(path)
     assert sum(done) == 14
-    assert str(found["digest"]) == strokes_digest(strokes)
-    assert str(found["render_mode"]) == "cairo"
+    assert str(written["digest"]) == strokes_digest(strokes)
+    assert str(written["render_mode"]) == "cairo"
     scale_factor = get_scale_factor(strokes["train"])  # of the train split, for every split
     for split in SPLITS:
-        assert found[split].dtype == np.uint8
+        assert written[split].dtype == np.uint8
         drawings = [np.clip(drawing, -1000, 1000) for drawing in strokes[split]]
-        wanted = rasterize_all([np.float32(d) / np.float32([scale_factor] * 2 + [1]) for d in drawings], 20, 30)
-        assert (found[split] == wanted).all()
+        expected = rasterize_all([np.float32(d) / np.float32([scale_factor] * 2 + [1]) for d in drawings], 20, 30)
+        assert (written[split] == expected).all()
     assert [file.name for file in tmp_path.iterdir()] == ["cat_20x30.npz"]
 
 
 def test_offsets_are_clamped(tmp_path):
     strokes = small_category()
     strokes["test"] = [np.array([[0, 0, 0], [30000, 0, 0], [0, 500, 1]], np.int16)]
-    render_category(strokes, tmp_path / "a.npz", 20, 30)
+    render_category(pack(strokes), tmp_path / "a.npz", 20, 30)
     strokes["test"] = [np.array([[0, 0, 0], [1000, 0, 0], [0, 500, 1]], np.int16)]
-    render_category(strokes, tmp_path / "b.npz", 20, 30)
+    render_category(pack(strokes), tmp_path / "b.npz", 20, 30)
     assert (read_all(tmp_path / "a.npz")["test"] == read_all(tmp_path / "b.npz")["test"]).all()
 
 
 def test_workers_give_the_same(tmp_path):
-    strokes = small_category(3, (500, 60, 60))
+    strokes = pack(small_category(3, (500, 60, 60)))
     pool = make_pool(2)
     try:
         render_category(strokes, tmp_path / "many.npz", 24, 24, pool=pool)
@@ -347,19 +356,18 @@ def test_trees_of_files(data_dir):
 
 
 def test_interrupted_leaves_no_half_file(data_dir, monkeypatch):
-    original, calls = render_svg2bitmap._render_chunk, []
+    replace = os.replace
 
-    def interrupted(*arguments):
-        calls.append(arguments)
-        if len(calls) > 4:  # in the middle of the second category
+    def interrupted(source, target):
+        if Path(target).name == "b_16x24.npz":
             raise KeyboardInterrupt
-        return original(*arguments)
+        replace(source, target)
 
-    monkeypatch.setattr(render_svg2bitmap, "_render_chunk", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         render(data_dir)
     assert {file.name for file in (data_dir / "bitmap").iterdir()} == {"a_16x24.npz", "a_16x24.png"}
-    monkeypatch.setattr(render_svg2bitmap, "_render_chunk", original)
+    monkeypatch.undo()
     assert render(data_dir) == 14
 
 
@@ -378,7 +386,7 @@ def test_killed_leaves_no_half_file_and_no_worker(tmp_path):
         [sys.executable, str(script), str(tmp_path)], env=environment, stderr=subprocess.PIPE, start_new_session=True
     )
     seen = b""
-    while b"drawings/s" not in seen.split(b"a:")[-1]:  # under way
+    while not re.search(rb"\d drawings/s", seen):  # under way
         seen += process.stderr.read(1)
     time.sleep(0.3)
     process.send_signal(signal.SIGKILL)
@@ -407,13 +415,18 @@ def test_leftovers_of_killed_runs_go(data_dir):
     assert alive.exists() and not dead.exists()
 
 
-def test_contact_sheet(tmp_path):
+def test_grid():
     images = [np.full((30, 20), value, np.uint8) for value in (0, 100, 200, 255, 7)]
-    contact_sheet(images, tmp_path / "sheet.png", columns=3, title="five", min_side=40)
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        pixels = np.asarray(sheet)
-    assert pixels.shape == (2 * (60 + 10) + 10 + 44, 3 * (40 + 10) + 10)
+    pixels = np.asarray(grid(images, 3, title="five", size=(40, 60)).convert("L"))
+    assert pixels.shape == (44 + 2 * (60 + 10) + 10, 3 * (40 + 10) + 10)
     assert pixels[-20, 20] == 255 and pixels[-20, 70] == 7 and pixels[70, 20] == 0
+    assert pixels[:44].min() < 128  # the title
+
+    captioned = np.asarray(grid([images[0], None, images[3]], 2, ["a", "", "c"]).convert("L"))
+    assert captioned.shape == (2 * (22 + 150 + 10) + 10, 2 * (100 + 10) + 10)  # 20 pixels, 5 times: at least 96
+    assert captioned[100, 50] == 0 and captioned[-50, 50] == 255
+    assert np.ptp(captioned[:, 125:]) == 0  # an empty tile
+    assert captioned[2:20, 10:110].min() < 128  # a caption
 
 
 def test_user_mistakes(data_dir):
@@ -432,7 +445,7 @@ def test_user_mistakes(data_dir):
         render(data_dir, names=["junk"])
 
 
-def test_is_current_wants_the_digest(data_dir):
+def test_is_current_expects_the_digest(data_dir):
     render(data_dir, names=["a"])
     path = bitmap_path(data_dir, "a", 16, 24)
     digest = str(read_all(path)["digest"])

@@ -11,39 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT, write_data
 from PIL import Image
 
 import render_svg2bitmap
+import sketch_pix2seq_edit
 import sketch_pix2seq_evaluate
 import sketch_pix2seq_experiment
 import sketch_pix2seq_export
 import sketch_pix2seq_sampling
 import sketch_pix2seq_train
-import utils
-from model import Model, get_default_hparams
+from model import Model, get_default_hparams, load_model
+from script import run_script
 
-ROOT = Path(__file__).resolve().parent.parent
 TINY = "dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10,save_every=2"
-
-
-def write_data(data_dir, names=("cat", "house"), counts=(23, 7, 11)):
-    """The first doodles of some categories, as a data directory."""
-    (data_dir / "npz").mkdir(parents=True)
-    for name in names:
-        strokes = utils.load_strokes(ROOT / f"datasets/npz/doodle_{name}.npz")
-        splits = {}
-        for split, count in zip(utils.SPLITS, counts, strict=True):
-            splits[split] = np.empty(count, object)
-            splits[split][:] = strokes[split][:count]
-        np.savez_compressed(data_dir / f"npz/{name}.npz", **splits)
-    return data_dir
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    directory = write_data(tmp_path_factory.mktemp("data"))
-    assert render_svg2bitmap.main([f"--data_base_dir={directory}", "--hparams=data_set=[cat.npz,house.npz]"]) == 0
-    return directory
 
 
 def picture(path):
@@ -79,27 +60,6 @@ def test_train_then_sample_then_evaluate(data_dir, tmp_path, dec_model):
     assert gallery.min() < 60  # something was drawn
 
 
-def test_evaluate_scores_and_draws(data_dir, tmp_path):
-    assert train(data_dir, tmp_path, f"{TINY},num_steps=2,dec_model=lstm") == 0
-    flags = [f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'snapshot'}"]
-    evaluation = tmp_path / "evaluation"
-    assert sketch_pix2seq_evaluate.main([*flags, f"--evaluation_dir={evaluation}", "--temperatures", "0.1"]) == 0
-    report = json.loads((evaluation / "report.json").read_text())
-    assert report["drawings"] == 22
-    assert set(report["rec"]) == set(report["ret_generated_to_original"]) == {"0.1"}
-    low, high = report["rec_real"]["interval"]
-    assert 0 <= low <= report["rec_real"]["value"] <= high <= 1
-    for name in ("latent.png", "reconstructions.png"):
-        assert picture(evaluation / name).shape[1] > 100
-    with pytest.raises(SystemExit):
-        sketch_pix2seq_evaluate.main([*flags, "--temperatures", "0"])
-    shorter = ["--hparams=max_seq_len=40", "--scores", "loss", f"--evaluation_dir={evaluation}"]
-    assert sketch_pix2seq_evaluate.main([*flags, *shorter]) == 0
-    report = json.loads((evaluation / "report.json").read_text())
-    assert report["skipped"] > 0 and report["drawings"] < 22
-    assert f"{report['skipped']} drawings are longer" in (evaluation / "report.md").read_text()
-
-
 def test_sketch_rnns_encoder_with_a_kl_term(data_dir, tmp_path, capsys):  # of its other cells: test_model.py
     hparams = f"{TINY},num_steps=21,save_every=30,dec_model=lstm,enc_model=lstm,enc_rnn_size=6,kl_weight=0.5"
     assert train(data_dir, tmp_path, hparams) == 0
@@ -107,13 +67,14 @@ def test_sketch_rnns_encoder_with_a_kl_term(data_dir, tmp_path, capsys):  # of i
     flags = [f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'snapshot'}"]
     assert sketch_pix2seq_sampling.main([*flags, f"--sampling_dir={tmp_path / 'sampling'}", "--num_drawings=2"]) == 0
     evaluation = tmp_path / "evaluation"
-    scores = ["--scores", "loss", "ret", "latent"]
+    scores = ["--scores", "loss", "ret"]
     assert sketch_pix2seq_evaluate.main([*flags, f"--evaluation_dir={evaluation}", *scores]) == 0
     assert json.loads((evaluation / "report.json").read_text())["encoded"] == "strokes"
     assert "generated *strokes* are encoded again" in (evaluation / "report.md").read_text()
-    for mode in (["--image", str(ROOT / "assets/demo.png")], ["--complete"]):
+    photo = str(ROOT / "assets/demo.png")
+    for script, mode in ((sketch_pix2seq_sampling, ["--image", photo]), (sketch_pix2seq_edit, ["--complete"])):
         with pytest.raises(ValueError, match=f"{mode[0]}: .*reads strokes"):
-            sketch_pix2seq_sampling.main([*flags, *mode, f"--sampling_dir={tmp_path / 'none'}"])
+            script.main([*flags, *mode, f"--sampling_dir={tmp_path / 'none'}"])
 
 
 def test_augmented_bitmaps_and_the_pens_glimpse(data_dir, tmp_path):
@@ -127,7 +88,8 @@ def test_augmented_bitmaps_and_the_pens_glimpse(data_dir, tmp_path):
 
 def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd, monkeypatch):
     def run_here(script, *arguments):  # processes of their own take seconds each to start; test_readme.py has some
-        assert importlib.import_module(Path(script).stem).main(arguments) == 0
+        fewer = ["--scores", "loss", "rec", "ret"] if "evaluate" in script else []
+        assert importlib.import_module(Path(script).stem).main([*map(str, arguments), *fewer]) == 0
 
     monkeypatch.setattr(sketch_pix2seq_experiment, "run_python", run_here)
     common = f"{TINY},data_set=[cat.npz,house.npz],num_steps=3,dec_model=lstm,enc_rnn_size=6"
@@ -269,7 +231,7 @@ def test_ctrl_c_gets_one_line(capsys):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as caught:
-        utils.run_script(main)
+        run_script(main)
     assert caught.value.code == 130
     assert capsys.readouterr().err.strip().endswith(": stopped")
 
@@ -308,9 +270,7 @@ def test_fine_tuning_begins_with_the_weights_of_another_run(data_dir, tmp_path):
     assert train(data_dir, tmp_path / "first", f"{TINY},num_steps=3,dec_model=lstm") == 0
     init = f"--init_from={tmp_path / 'first/snapshot'}"
     assert train(data_dir, tmp_path / "second", "num_steps=1,learning_rate=1e-9,min_learning_rate=1e-9", init) == 0
-    first, second = (
-        sketch_pix2seq_sampling.load_model(tmp_path / name / "snapshot")[0].weights for name in ("first", "second")
-    )
+    first, second = (load_model(tmp_path / name / "snapshot")[0].weights for name in ("first", "second"))
     for name, weight in first.items():
         np.testing.assert_allclose(second[name], weight, atol=1e-6)
     args = sketch_pix2seq_train.parse_args([init, "--preset=sharp", f"--snapshot_root={tmp_path / 'third'}"])

@@ -13,19 +13,19 @@ import tensorflow as tf
 
 from model import MixtureParams, Model, draw_point, get_default_hparams, sample, sample_batch
 from rnn import dropout_mask
-from sketch_pix2seq_sampling import encode_images
-from sketch_pix2seq_train import Trainer, random_seed
-from utils import DataLoader, augment_strokes
+from sampler import encode_images
+from sketch_pix2seq_train import Trainer
+from utils import Batch, DataLoader, augment_strokes
 
 DEVIATIONS = 5.5  # two-sided: 4e-8
 
 
-def check(found, wanted, deviation, instead=()):
-    """``found``, an estimate with this standard deviation, is ``wanted`` and could not be one of ``instead``."""
+def check(actual, expected, deviation, instead=()):
+    """``actual``, an estimate with this standard deviation, is ``expected`` and could not be one of ``instead``."""
     bound = DEVIATIONS * deviation
     for other in np.atleast_1d(instead):
-        assert abs(other - wanted) > 2 * bound, f"{other} cannot be told from {wanted} by this many draws"
-    assert abs(found - wanted) <= bound, f"found {found}, wanted {wanted} +- {bound}"
+        assert abs(other - expected) > 2 * bound, f"{other} cannot be told from {expected} by this many draws"
+    assert abs(actual - expected) <= bound, f"{actual}, expected {expected} +- {bound}"
 
 
 def check_frequency(hits, probability, instead=()):
@@ -51,8 +51,8 @@ def check_distribution(values, cumulative):
     """The largest distance of the two distribution functions; its bound is Dvoretzky, Kiefer and Wolfowitz's."""
     values = np.sort(np.ravel(values))
     steps = np.arange(len(values) + 1) / len(values)
-    wanted = cumulative(values)
-    distance = max(np.abs(steps[1:] - wanted).max(), np.abs(steps[:-1] - wanted).max())
+    expected = cumulative(values)
+    distance = max(np.abs(steps[1:] - expected).max(), np.abs(steps[:-1] - expected).max())
     assert distance < math.sqrt(math.log(2 / 1e-7) / (2 * len(values)))
 
 
@@ -60,11 +60,16 @@ def normal_cumulative(values):
     return np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in values])
 
 
+def random_seed(number):
+    """A seed as TensorFlow's stateless operations take it."""
+    return tf.constant([number, 0])
+
+
 # ---- dropout ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keep", [0.9, 0.3])
-def test_mask_keeps_with_the_given_probability(keep):
+def test_mask_retains_with_the_given_probability(keep):
     mask = dropout_mask([20, 50, 200], keep, random_seed(1)).numpy()
     np.testing.assert_allclose(np.unique(mask), [0, 1 / keep], rtol=1e-6)  # inverted: the mean stays 1
     check_frequency(mask > 0, keep, instead=1 - keep)
@@ -108,14 +113,14 @@ def full_candidate(model):
 
 
 def check_dropout(first, second, evaluated, levels, keep):
-    """Two steps of training and an evaluation, each ``[T, N, U]``; levels: what a dropped and a kept one show."""
-    dropped, kept = levels
+    """Two steps of training and an evaluation, each ``[T, N, U]``; levels: what a dropped and a retained one show."""
+    dropped, retained = levels
     for h in (first, second):
-        assert (np.isclose(h, dropped, atol=1e-5) | np.isclose(h, kept, atol=1e-5)).all()
-    first, second = np.isclose(first, kept, atol=1e-5), np.isclose(second, kept, atol=1e-5)
+        assert (np.isclose(h, dropped, atol=1e-5) | np.isclose(h, retained, atol=1e-5)).all()
+    first, second = np.isclose(first, retained, atol=1e-5), np.isclose(second, retained, atol=1e-5)
     for hits in (first, second):
         check_frequency(hits, keep, instead=1 - keep)
-        # A fresh mask for every step, drawing and unit; one mask for all would be kept together with `keep`.
+        # A fresh mask for every step, drawing and unit; one mask for all would be retained together with `keep`.
         check_frequency(hits[1::2] & hits[::2], keep**2, instead=keep)
         check_frequency(hits[:, ::2] & hits[:, 1::2], keep**2, instead=keep)
         check_frequency(hits[:, :, ::2] & hits[:, :, 1::2], keep**2, instead=keep)
@@ -184,7 +189,7 @@ def check_noise(z, again, other):
 
 
 @pytest.mark.parametrize("skip_padding", [True, False])
-@pytest.mark.parametrize("is_training", [True, False])  # kept: validation encodes with noise, too
+@pytest.mark.parametrize("is_training", [True, False])  # as in the original, validation encodes with noise, too
 def test_noise_of_z_in_training_and_validation(monkeypatch, skip_padding, is_training):
     trainer = Trainer(get_default_hparams().replace(max_seq_len=1, skip_padding=skip_padding, **NOISY))
     noisy_model(trainer.model)
@@ -197,15 +202,16 @@ def test_noise_of_z_in_training_and_validation(monkeypatch, skip_padding, is_tra
 
     monkeypatch.setattr(trainer.model, door, recording_decode)
     rows = 4000
-    strokes, images = tf.zeros([rows, 3, 5]), tf.zeros([rows, 8, 8, 1])
+    points, lengths = np.zeros([rows, 3], np.float32), np.ones(rows, np.int32)
+    batch = Batch(points, lengths, np.zeros([rows, 8, 8], np.uint8), np.arange(rows))
     for seed in (1, 1, 2):
-        trainer._losses(strokes, images, tf.ones([rows], tf.int32), random_seed(seed), is_training)
+        trainer.compute_losses(batch, tf.constant(float(rows)), random_seed(seed), is_training)
     check_noise(*seen)
 
 
 def test_noise_of_z_in_sampling():
     model = noisy_model(Model(get_default_hparams().replace(**NOISY)))
-    images = np.zeros([4000, 8, 8, 1], np.float32)
+    images = np.zeros([4000, 8, 8], np.uint8)
     check_noise(*(encode_images(model, images, True, seed) for seed in (1, 1, 2)))
     np.testing.assert_allclose(encode_images(model, images, False, 1), np.tile(MEAN, [4000, 1]), rtol=1e-6)
 
@@ -240,9 +246,9 @@ def stretches(loader, batches):
     """The factors of both axes ``[n, 2]``, from drawings whose every offset is (1, 1)."""
     factors = []
     for _ in range(batches):
-        batch = loader.random_batch().strokes
-        np.testing.assert_array_equal(batch[:, 1, :2], batch[:, 2, :2])  # one factor for all of a drawing
-        factors.append(batch[:, 1, :2])
+        offsets = loader.random_batch().points.reshape(-1, 2, 3)[:, :, :2]
+        np.testing.assert_array_equal(offsets[:, 0], offsets[:, 1])  # one factor for all of a drawing
+        factors.append(offsets[:, 0])
     return np.concatenate(factors)
 
 
@@ -250,17 +256,17 @@ def stretches(loader, batches):
 def test_stretch_factors(factor):
     drawings = [np.array([[1, 1, 0], [1, 1, 1]], np.float32)] * 500
     loader = DataLoader(drawings, batch_size=500, max_seq_len=2, random_scale_factor=factor, seed=1)
-    found = stretches(loader, 20)
+    factors = stretches(loader, 20)
     for axis in range(2):
-        values = found[:, axis]
+        values = factors[:, axis]
         assert values.min() >= np.float32(1 - factor) and values.max() <= np.float32(1 + factor)
         # Both ends are reached: that 10,000 draws all miss the last 500th of the range has probability 2e-9.
         assert values.min() < 1 - 0.996 * factor and values.max() > 1 + 0.996 * factor
         check_distribution(values, lambda x: (x - 1 + factor) / (2 * factor))
         check_correlation(values[1:], values[:-1], instead=1)  # a factor of its own for each drawing
         check_correlation(values[:500], values[500:1000], instead=1)  # and batch
-    check_correlation(found[:, 0], found[:, 1], instead=1)  # and axis
-    np.testing.assert_array_equal(loader.get_batch(0).strokes[:, 1:, :2], np.ones([500, 2, 2]))  # none in evaluation
+    check_correlation(factors[:, 0], factors[:, 1], instead=1)  # and axis
+    np.testing.assert_array_equal(loader.get_batch(0).points[:, :2], np.ones([1000, 2]))  # none in evaluation
 
 
 PROB = 0.3
@@ -273,7 +279,7 @@ DRAWING = np.column_stack([np.ones(len(PEN)), np.zeros(len(PEN)), PEN]).astype(n
 def dropped_points(drawing):
     """Which points are gone from ``DRAWING``, whose every dx is 1.
 
-    A dropped point's offset goes to the one kept before it, so that nothing ends at x = k if point k is gone.
+    A dropped point's offset goes to the one retained before it, so that nothing ends at x = k if point k is gone.
     """
     ends = np.cumsum(drawing[:, 0])
     assert ends[-1] == len(PEN) and drawing[:, 2].sum() == PEN.sum()
@@ -302,10 +308,7 @@ def test_dropped_points_of_batches():
     dropped = []
     for _ in range(4):
         batch = loader.random_batch()
-        assert (batch.strokes[np.arange(1000), batch.lengths, 4] == 0).all()
-        assert (batch.strokes[np.arange(1000), batch.lengths + 1, 4] == 1).all()
-        for strokes, length in zip(batch.strokes, batch.lengths, strict=True):
-            dropped.append(dropped_points(strokes[1 : length + 1, [0, 1, 3]]))
+        dropped += [dropped_points(part) for part in np.split(batch.points, np.cumsum(batch.lengths)[:-1])]
     check_dropped(np.array(dropped))
     assert (loader.get_batch(0).lengths == len(PEN)).all()  # none in evaluation
 

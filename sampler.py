@@ -1,0 +1,329 @@
+"""Drawing with a trained model: images or drawings -> codes -> drawings, and what the scripts that do so share.
+
+A code is z ``[N, Z]`` here; a drawing is normalised stroke-3 ``[n, 3]``.
+"""
+
+import argparse
+import dataclasses
+import math
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from model import Model, load_data_info, load_model, pad_strokes, sample_batch
+from pictures import FORMATS, Row, Tile, make_style, write_page, write_pictures, write_sheet
+from read_image import DEFAULT_LINE_WIDTH
+from render_svg2bitmap import load_image
+from script import add_switch
+from utils import SPLITS, DataLoader, category_name, load_dataset, to_normal_strokes
+
+BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".svg")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Codes and drawings
+
+
+def encode_images(model: Model, images: np.ndarray, noise: bool, seed: int) -> np.ndarray:
+    """Codes ``[N, Z]`` of bitmaps ``[N, H, W]``: the mean, or mean + sigma * noise as in the original."""
+    return _codes([model.encode(images[start : start + BATCH]) for start in range(0, len(images), BATCH)], noise, seed)
+
+
+def encode_strokes(model: Model, drawings: list[np.ndarray], noise: bool, seed: int) -> np.ndarray:
+    """``encode_images`` for a model that reads strokes; an empty drawing counts as one point that goes nowhere."""
+    parts = []
+    for start in range(0, len(drawings), BATCH):
+        part = [drawing if len(drawing) else np.zeros((1, 3)) for drawing in drawings[start : start + BATCH]]
+        lengths = np.array([len(drawing) for drawing in part], np.int32)
+        strokes = pad_strokes(np.concatenate(part), lengths, lengths.max())[:, 1:]
+        parts.append(model.encode_strokes(strokes, tf.constant(lengths)))
+    return _codes(parts, noise, seed)
+
+
+def encode_loader(model: Model, loader: DataLoader, indices: np.ndarray, noise: bool, seed: int) -> np.ndarray:
+    """Codes ``[N, Z]`` of drawings of a loader: of their bitmaps, or of the strokes if the model reads those."""
+    if model.reads_strokes:
+        return encode_strokes(model, [loader.strokes(index) for index in indices], noise, seed)
+    return encode_images(model, loader.images[indices], noise, seed)
+
+
+def _codes(parts, noise, seed):
+    """Codes from (mean, presig) of each part."""
+    mean = np.concatenate([mean.numpy() for mean, _ in parts])
+    if not noise:
+        return mean
+    sigma = np.exp(np.concatenate([presig.numpy() for _, presig in parts]) / 2.0)
+    return mean + sigma * np.random.default_rng(seed).normal(size=mean.shape).astype(np.float32)
+
+
+def draw_codes(
+    model: Model,
+    codes: np.ndarray | None,
+    temperatures: np.ndarray,
+    seq_len: int,
+    seed: int,
+    greedy: bool = False,
+    prefixes: list[np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """One drawing for each row of codes ``[N, Z]`` (None: unconditional) and temperatures ``[N]``.
+
+    Each begins with its prefix, if any, and has at most ``seq_len`` points.
+    """
+    drawings, total = [], len(temperatures)
+    for start in tqdm(range(0, total, BATCH), desc="drawing", unit="batch", disable=total <= BATCH):
+        part = slice(start, start + BATCH)
+        z, temperature = None if codes is None else codes[part], temperatures[part]
+        prefix = None if prefixes is None else prefixes[part]
+        drawn = sample_batch(model, z, seq_len, temperature, greedy, len(temperature), seed + start, prefix)
+        drawings += [to_normal_strokes(strokes) for strokes in drawn]
+    return drawings
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """A trained model, and how to draw with it."""
+
+    model: Model
+    model_dir: str
+    step: int  # of its weights
+    info: dict  # scale_factor, and line_width in pixels of a bitmap: what the snapshot knows of its data
+    temperatures: list[float]
+    num: int = 3  # drawings at each temperature
+    greedy: bool = False
+    noise: bool = False  # on the codes
+    seed: int = 0
+
+    def variations(self) -> list[tuple[str, str, float]]:
+        """(file name, caption, temperature) of each drawing made of one code."""
+        if self.greedy:
+            return [("greedy", "greedy", 1.0)]
+        return [(f"t{t:g}_{k}", f"{t:g}", t) for t in self.temperatures for k in range(1, self.num + 1)]
+
+    def draw(self, codes: np.ndarray, prefixes: list[np.ndarray] | None = None) -> list[list[np.ndarray]]:
+        """All variations of each of the codes ``[N, Z]``, or ``[N, V, Z]`` of a code per variation, together.
+
+        prefixes: what all variations of each code begin with.
+        """
+        variations = len(self.variations())
+        codes = np.repeat(codes[:, None], variations, axis=1) if codes.ndim == 2 else codes
+        temperatures = np.tile([temperature for *_, temperature in self.variations()], len(codes))
+        if prefixes is not None:
+            prefixes = [prefix for prefix in prefixes for _ in range(variations)]
+        codes, seq_len = codes.reshape(len(temperatures), -1), self.model.hps.max_seq_len
+        drawings = draw_codes(self.model, codes, temperatures, seq_len, self.seed, self.greedy, prefixes)
+        return [drawings[start : start + variations] for start in range(0, len(drawings), variations)]
+
+    def tiles(self, drawings: list[np.ndarray], prefix: int = 0) -> list[Tile]:
+        """A tile for each of ``variations()``."""
+        pairs = zip(self.variations(), drawings, strict=True)
+        return [Tile(name, caption, drawing, prefix=prefix) for (name, caption, _), drawing in pairs]
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Codes ``[N, Z]`` of bitmaps uint8 ``[N, H, W]``."""
+        return encode_images(self.model, images, self.noise, self.seed)
+
+    def load_images(self, paths: list[str]) -> tuple[list[str], np.ndarray]:
+        """(names, uint8 ``[n, H, W]``) of image files and of all images in directories.
+
+        An image of a directory that is no drawing is passed over with a line; one that was named raises ValueError.
+        """
+        files, bitmaps = find_images(paths), {}
+        for path, bitmap in zip(files, self._read_images(files), strict=True):
+            if isinstance(bitmap, ValueError):
+                if str(path) in map(str, map(Path, paths)):
+                    raise bitmap
+                tqdm.write(f"passed over: {bitmap}", file=sys.stderr)
+            else:
+                name = path.stem
+                while name in bitmaps:
+                    name += "_"
+                bitmaps[name] = bitmap
+        if not bitmaps:
+            raise ValueError(f"no drawing in {', '.join(paths)}")
+        return list(bitmaps), np.stack(list(bitmaps.values()))
+
+    def _read_images(self, files: list[Path]) -> list[np.ndarray | ValueError]:
+        """Each file's bitmap, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
+        hps = self.model.hps
+
+        def read(path):
+            try:
+                return load_image(path, hps.img_H, hps.img_W, self.info["line_width"])
+            except ValueError as error:
+                return error
+            except OSError as error:  # of a directory, somebody else's file
+                return ValueError(f"{path}: {error.strerror or error}")
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(tqdm(pool.map(read, files), "reading", len(files), unit=" images", disable=len(files) < 20))
+
+    def require_images(self, flag: str) -> None:
+        """Raises ValueError naming the flag if the model cannot see images."""
+        hps = self.model.hps
+        if not hps.conditional:
+            raise ValueError(f"{flag}: the model in {self.model_dir} is unconditional, it sees no images")
+        if self.model.reads_strokes:
+            raise ValueError(
+                f"{flag}: the model in {self.model_dir} reads strokes (enc_model {hps.enc_model}), no images; "
+                "sketch_pix2seq_sampling.py without --image draws test drawings with it"
+            )
+
+
+def make_sampler(model_dir: str, temperatures: list[float], **how) -> Sampler:
+    """The sampler of a snapshot directory; ``how``: num, greedy, noise, seed. Raises as ``load_model`` does."""
+    model, step = load_model(model_dir)
+    info = load_data_info(model_dir)
+    if info is None:
+        info = {"line_width": DEFAULT_LINE_WIDTH * min(model.hps.img_H, model.hps.img_W), "scale_factor": 1.0}
+        assumed = f"lines of {info['line_width']:.2g} pixels and scale factor 1 are assumed"
+        print(f"this snapshot knows nothing of its data: {assumed}")
+    return Sampler(model, str(model_dir), step, info, temperatures, **how)
+
+
+def find_images(paths: list[str]) -> list[Path]:
+    """Files named, and the images in directories named, in order of name. Raises FileNotFoundError."""
+    files = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += [
+                file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()
+            ]
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise FileNotFoundError(f"{path} not found; expected an image or a directory of images")
+    return list(dict.fromkeys(files))
+
+
+def bitmap_tile(image: np.ndarray, caption: str = "what it sees") -> Tile:
+    """A bitmap that the model looked at."""
+    return Tile("bitmap", caption, image=image)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Drawings of a data set
+
+
+def load_split(data_dir: str, hps, split: str | None) -> tuple[DataLoader, object]:
+    """(loader of a split, by default the test split; hyper-parameters that fit it)."""
+    *loaders, hps = load_dataset(data_dir, hps)
+    return loaders[SPLITS.index(split or "test")], hps
+
+
+def choose_drawings(
+    loader: DataLoader, hps, category: str | None, index: list[int] | None, num: int, seed: int, longer_than: int = 0
+) -> np.ndarray:
+    """Indices in a loader: those of ``index``, or of ``num`` drawings at random, of one category or of all.
+
+    Those at random have more than ``longer_than`` points. Raises ValueError naming the flag.
+    """
+    if index:
+        if category is not None:
+            raise ValueError("--index and --category do not go together; take one of them")
+        wrong = [i for i in index if not 0 <= i < len(loader)]
+        if wrong:
+            raise ValueError(f"--index {wrong[0]}: there are drawings 0 to {len(loader) - 1}")
+        return np.array(index)
+    indices = np.arange(len(loader))
+    if category is not None:
+        names = [category_name(data_set) for data_set in hps.data_set]
+        if category_name(category) not in names:
+            raise ValueError(f"--category {category}: this model knows {', '.join(names)}")
+        indices = indices[loader.labels == names.index(category_name(category))]
+    indices = indices[loader.lengths[indices] > longer_than]
+    if not len(indices):
+        if longer_than:
+            raise ValueError(f"--points {longer_than}: no drawing has more points")
+        raise ValueError(f"--category {category}: no drawing in this split; take another --split")
+    return np.random.default_rng(seed).choice(indices, min(num, len(indices)), replace=False)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The command line of a script that draws
+
+
+def add_drawing_flags(parser: argparse.ArgumentParser, num_drawings: int, temperature: str) -> None:
+    """The flags that all such scripts have; ``num_drawings`` and ``temperature`` are defaults, told in the help."""
+    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
+    parser.add_argument("--model_dir", default="outputs/snapshot", help="a snapshot directory")
+    parser.add_argument("--sampling_dir", default="outputs/sampling", help="where drawings go")
+    test = parser.add_argument_group("which test drawings")
+    test.add_argument("--split", choices=SPLITS, help="of which split (default: test)")
+    test.add_argument("--category", help="only drawings of this category")
+    test.add_argument("--index", type=int, nargs="+", help="these drawings, by index in order of length")
+    test.add_argument("--num_drawings", type=int, help=f"how many, at random (default: {num_drawings})")
+    how = parser.add_argument_group("how to draw")
+    how.add_argument("--num", type=int, help="drawings at each temperature (default: 3)")
+    how.add_argument("--temperature", type=float, nargs="+", help=f"one or more, above 0 (default: {temperature})")
+    add_switch(how, "greedy", "always the likeliest point: one drawing, no chance")
+    how.add_argument("--seed", type=int, default=0, help="of the choice and of the drawings")
+    add_switch(how, "noise", "encode with noise, as the original does; without, the mean is the code")
+    out = parser.add_argument_group("what to write, besides index.html and gallery.png")
+    out.add_argument("--format", help=f"of {','.join(FORMATS)} (default: svg, which draws itself)")
+    out.add_argument("--size", type=int, default=256, help="pixels of a picture's side")
+    out.add_argument("--line_width", type=float, help="pixels (default: size / 85)")
+    out.add_argument("--colors", nargs="*", metavar="COLOR", help="of the strokes in turn; no name: a palette")
+
+
+def is_given(args: argparse.Namespace, flag: str) -> bool:
+    """Whether a flag stands on the command line."""
+    return getattr(args, flag) not in (None, False)
+
+
+def choose_mode(args: argparse.Namespace, modes: tuple[str, ...]) -> str | None:
+    """The one mode asked for, or None. Raises ValueError for two."""
+    asked = [mode for mode in modes if is_given(args, mode)]
+    if len(asked) > 1:
+        raise ValueError(f"--{asked[0]} and --{asked[1]} do not go together; take one of them")
+    return asked[0] if asked else None
+
+
+def check_flags_of_mode(args: argparse.Namespace, mode: str | None, modes_of: dict[str, tuple]) -> None:
+    """Raises ValueError for a flag that has no meaning in this mode; ``modes_of`` says in which it has."""
+    for flag, modes in modes_of.items():
+        if is_given(args, flag) and mode not in modes:
+            others = " or ".join("test drawings" if name is None else f"--{name}" for name in modes)
+            raise ValueError(
+                f"--{flag} does not go with {f'--{mode}' if mode else 'test drawings'}, only with {others}"
+            )
+
+
+def check_drawing_flags(args: argparse.Namespace, least: dict[str, int]) -> None:
+    """Raises ValueError for impossible numbers, looks and formats, and for what ``--greedy`` leaves no room for."""
+    for flag, minimum in least.items():
+        value = getattr(args, flag)
+        if value is not None and value < minimum:
+            raise ValueError(f"--{flag} {value}: expected {minimum} or more")
+    if args.greedy and (args.temperature or args.num):
+        raise ValueError("--greedy leaves nothing to chance: no --temperature, no --num")
+    if args.temperature and not all(0 < t < math.inf for t in args.temperature):
+        raise ValueError(f"--temperature {' '.join(map(str, args.temperature))}: expected numbers above 0; or --greedy")
+    make_style(args.size, args.line_width, args.colors)
+    parse_formats(args.format)
+
+
+def parse_formats(text: str | None) -> list[str]:
+    """``"svg,gif"`` -> ["svg", "gif"]. Raises ValueError."""
+    formats = [name.strip().lower() for name in (text or "").split(",") if name.strip()]
+    wrong = [name for name in formats if name not in FORMATS]
+    if wrong or (text is not None and not formats):
+        raise ValueError(f"--format {text}: expected some of {','.join(FORMATS)}")
+    return formats
+
+
+def write_rows(
+    args: argparse.Namespace, sampler: Sampler, title: str, rows: list[Row], formats: list[str], gallery: list[Row]
+) -> None:
+    """All pictures of the rows, and where to look; ``gallery``: the rows of ``gallery.png``."""
+    directory, style = Path(args.sampling_dir), make_style(args.size, args.line_width, args.colors)
+    write_sheet(directory / "gallery.png", gallery, style)
+    write_pictures(directory, rows, formats, style, sampler.info["scale_factor"])
+    write_page(directory / "index.html", title, f"step {sampler.step} of {args.model_dir}", rows, style)
+    count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+    print(f"{count} of drawings in {directory}; look at {directory / 'index.html'} or gallery.png")

@@ -1,0 +1,115 @@
+"""The evaluation script with tiny models that never trained: its scores, their intervals, and what it writes."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import make_snapshot, read_picture, write_data
+
+import render_svg2bitmap
+import sketch_pix2seq_evaluate as evaluate
+from model import load_model, pad_strokes, reconstruction_loss
+from utils import load_dataset
+
+
+def score(data_dir, snapshot, directory, *flags):
+    flags = [f"--data_dir={data_dir}", f"--model_dir={snapshot}", f"--evaluation_dir={directory}", *flags]
+    assert evaluate.main(flags) == 0
+    return json.loads((directory / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory):
+    """Data that only this file reads: a classifier gets there."""
+    directory = write_data(tmp_path_factory.mktemp("data"))
+    render_svg2bitmap.main([f"--data_base_dir={directory}", "--hparams=data_set=[cat.npz,house.npz]"])
+    return directory
+
+
+def test_everything_is_scored_and_drawn(own_data, snapshot, tmp_path, capsys):
+    report = score(own_data, snapshot, tmp_path, "--temperatures", "0.1")
+    assert report["drawings"] == 22
+    assert set(report["rec"]) == set(report["ret_generated_to_original"]) == {"0.1"}
+    low, high = report["rec_real"]["interval"]
+    assert 0 <= low <= report["rec_real"]["value"] <= high <= 1
+    assert read_picture(tmp_path / "latent.png").shape[1] > 100
+    assert read_picture(tmp_path / "reconstructions.png").shape[1] == 20 * (48 + 10) + 10
+    text = (tmp_path / "report.md").read_text()
+    assert f"{report['loss']:.4f} (padding masked), {report['loss_per_point']:.4f} per real point" in text
+    assert text in capsys.readouterr().out
+
+
+def test_the_classifier_is_trained_once_and_kept_apart_from_the_bitmaps(own_data, snapshot, tmp_path, capsys):
+    bitmaps = {path.name for path in (own_data / "bitmap").iterdir()}
+    reports = []
+    for name in ("first", "second"):
+        reports.append(score(own_data, snapshot, tmp_path / name, "--scores", "rec"))
+        trained = "Epoch" in capsys.readouterr().out
+    assert reports[0]["rec"] == reports[1]["rec"] and reports[0]["rec_real"] == reports[1]["rec_real"]
+    assert not trained
+    assert len(list((own_data / "classifier").glob("*.weights.h5"))) == 1
+    assert {path.name for path in (own_data / "bitmap").iterdir()} == bitmaps
+
+
+def test_intervals_do_not_depend_on_which_scores_are_asked_for(own_data, snapshot, tmp_path):
+    flags = "--temperatures", "0.3", "0.6", "--scores"
+    together = score(own_data, snapshot, tmp_path / "a", *flags, "loss", "rec", "ret")
+    alone = {name: score(own_data, snapshot, tmp_path / name, *flags, name) for name in ("loss", "rec", "ret")}
+    for name, keys in {"loss": ["loss"], "rec": ["rec", "rec_real"], "ret": list(evaluate.RET_TITLES)}.items():
+        assert all(alone[name][key] == together[key] for key in keys)
+    other = score(own_data, snapshot, tmp_path / "one", "--temperatures", "0.6", "--scores", "ret")
+    assert all(other[key]["0.6"] == together[key]["0.6"] for key in evaluate.RET_TITLES)
+
+
+def test_bootstrap_interval_of_known_hits():
+    hits = np.arange(400) % 4 == 0  # 25 %, whose standard deviation is 2.17 %
+    result = evaluate.bootstrap(hits, 3)
+    assert result["value"] == 0.25
+    low, high = result["interval"]
+    assert abs(low - (0.25 - 1.96 * 0.02165)) < 0.005 and abs(high - (0.25 + 1.96 * 0.02165)) < 0.005
+    assert evaluate.bootstrap(hits, 3) == result != evaluate.bootstrap(hits, 4)
+    assert evaluate.bootstrap(np.ones(5, bool), 0) == {"value": 1.0, "interval": [1.0, 1.0]}
+
+
+def test_loss_is_the_mean_over_all_padded_rows(data_dir, snapshot):
+    model, _ = load_model(snapshot)
+    *_, test, hps = load_dataset(data_dir, model.hps)
+    points = np.concatenate([test.strokes(i) for i in range(len(test))])
+    strokes = pad_strokes(points, test.lengths.astype(np.int32), hps.max_seq_len)
+    params, _ = model.decode(strokes[:, :-1], model.code(test.images))
+    expected = float(reconstruction_loss(params, strokes[:, 1:], mask_padding=True))
+    scores = evaluate.score_loss(model, test, False, 0)
+    np.testing.assert_allclose(scores["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        scores["loss_per_point"], expected * len(test) * hps.max_seq_len / len(points), rtol=1e-5
+    )
+
+
+def test_ranks_of_codes():
+    codes = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])
+    np.testing.assert_array_equal(evaluate.ranks(codes, codes), [0, 0, 0])
+    np.testing.assert_array_equal(evaluate.ranks(codes, codes[::-1]), [2, 0, 2])
+    np.testing.assert_array_equal(evaluate.ranks(np.zeros((3, 2)), np.zeros((3, 2))), [2, 2, 2])  # all alike: no score
+
+
+def test_a_model_that_reads_strokes(data_dir, tmp_path):
+    snapshot = make_snapshot(tmp_path / "snapshot", enc_model="lstm", enc_rnn_size=6)
+    report = score(data_dir, snapshot, tmp_path, "--scores", "loss", "ret")
+    assert report["encoded"] == "strokes"
+    assert "generated *strokes* are encoded again" in (tmp_path / "report.md").read_text()
+
+
+def test_longer_drawings_are_left_out_and_counted(data_dir, snapshot, tmp_path):
+    report = score(data_dir, snapshot, tmp_path, "--hparams=max_seq_len=40", "--scores", "loss")
+    assert report["skipped"] > 0 and report["drawings"] < 22
+    assert f"{report['skipped']} drawings are longer" in (tmp_path / "report.md").read_text()
+
+
+def test_mistakes(data_dir, snapshot, tmp_path):
+    for flags in (["--temperatures", "0"], ["--temperatures", "warm"], ["--scores", "beauty"]):
+        with pytest.raises(SystemExit):
+            score(data_dir, snapshot, tmp_path, *flags)
+    with pytest.raises(ValueError, match="only data_set, max_seq_len and batch_size can differ"):
+        score(data_dir, snapshot, tmp_path, "--hparams=z_size=3")
+    with pytest.raises(ValueError, match="is unconditional: it reads no bitmaps"):
+        score(data_dir, make_snapshot(tmp_path / "snapshot", conditional=False), tmp_path)
