@@ -8,6 +8,7 @@ import dataclasses
 import math
 import os
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pictures import FORMATS, Row, Tile, make_style, write_page, write_pictures,
 from read_image import DEFAULT_LINE_WIDTH
 from render_svg2bitmap import load_image
 from script import add_switch
+from seeds import seed_for
 from utils import SPLITS, DataLoader, category_name, load_dataset, to_normal_strokes
 
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
@@ -30,12 +32,20 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tif
 # Codes and drawings
 
 
-def encode_images(model: Model, images: np.ndarray, noise: bool, seed: int) -> np.ndarray:
-    """Codes ``[N, Z]`` of bitmaps ``[N, H, W]``: the mean, or mean + sigma * noise as in the original."""
-    return _codes([model.encode(images[start : start + BATCH]) for start in range(0, len(images), BATCH)], noise, seed)
+def content_keys(contents) -> list[int]:
+    """A number for each of some arrays that depends on its content alone, to seed what is drawn of it."""
+    return [zlib.crc32(np.ascontiguousarray(content).tobytes()) for content in contents]
 
 
-def encode_strokes(model: Model, drawings: list[np.ndarray], noise: bool, seed: int) -> np.ndarray:
+def encode_images(model: Model, images: np.ndarray, seeds: list | None = None) -> np.ndarray:
+    """Codes ``[N, Z]`` of bitmaps ``[N, H, W]``: the mean, or with a seed for each, mean + sigma * noise.
+
+    The original encodes with noise.
+    """
+    return _codes([model.encode(images[start : start + BATCH]) for start in range(0, len(images), BATCH)], seeds)
+
+
+def encode_strokes(model: Model, drawings: list[np.ndarray], seeds: list | None = None) -> np.ndarray:
     """``encode_images`` for a model that reads strokes; an empty drawing counts as one point that goes nowhere."""
     parts = []
     for start in range(0, len(drawings), BATCH):
@@ -43,23 +53,25 @@ def encode_strokes(model: Model, drawings: list[np.ndarray], noise: bool, seed: 
         lengths = np.array([len(drawing) for drawing in part], np.int32)
         strokes = pad_strokes(np.concatenate(part), lengths, lengths.max())[:, 1:]
         parts.append(model.encode_strokes(strokes, tf.constant(lengths)))
-    return _codes(parts, noise, seed)
+    return _codes(parts, seeds)
 
 
 def encode_loader(model: Model, loader: DataLoader, indices: np.ndarray, noise: bool, seed: int) -> np.ndarray:
     """Codes ``[N, Z]`` of drawings of a loader: of their bitmaps, or of the strokes if the model reads those."""
+    seeds = [seed_for(seed, "code", index) for index in indices] if noise else None
     if model.reads_strokes:
-        return encode_strokes(model, [loader.strokes(index) for index in indices], noise, seed)
-    return encode_images(model, loader.images[indices], noise, seed)
+        return encode_strokes(model, [loader.strokes(index) for index in indices], seeds)
+    return encode_images(model, loader.images[indices], seeds)
 
 
-def _codes(parts, noise, seed):
+def _codes(parts, seeds):
     """Codes from (mean, presig) of each part."""
     mean = np.concatenate([mean.numpy() for mean, _ in parts])
-    if not noise:
+    if seeds is None:
         return mean
     sigma = np.exp(np.concatenate([presig.numpy() for _, presig in parts]) / 2.0)
-    return mean + sigma * np.random.default_rng(seed).normal(size=mean.shape).astype(np.float32)
+    noise = np.stack([np.random.default_rng(seed).normal(size=mean.shape[1]) for seed in seeds])
+    return mean + sigma * noise.astype(np.float32)
 
 
 def draw_codes(
@@ -67,11 +79,11 @@ def draw_codes(
     codes: np.ndarray | None,
     temperatures: np.ndarray,
     seq_len: int,
-    seed: int,
+    seeds: list,
     greedy: bool = False,
     prefixes: list[np.ndarray] | None = None,
 ) -> list[np.ndarray]:
-    """One drawing for each row of codes ``[N, Z]`` (None: unconditional) and temperatures ``[N]``.
+    """One drawing for each row of codes ``[N, Z]`` (None: unconditional), of temperatures ``[N]`` and of seeds.
 
     Each begins with its prefix, if any, and has at most ``seq_len`` points.
     """
@@ -80,7 +92,7 @@ def draw_codes(
         part = slice(start, start + BATCH)
         z, temperature = None if codes is None else codes[part], temperatures[part]
         prefix = None if prefixes is None else prefixes[part]
-        drawn = sample_batch(model, z, seq_len, temperature, greedy, len(temperature), seed + start, prefix)
+        drawn = sample_batch(model, z, seq_len, temperature, greedy, len(temperature), seeds[part], prefix)
         drawings += [to_normal_strokes(strokes) for strokes in drawn]
     return drawings
 
@@ -105,18 +117,21 @@ class Sampler:
             return [("greedy", "greedy", 1.0)]
         return [(f"t{t:g}_{k}", f"{t:g}", t) for t in self.temperatures for k in range(1, self.num + 1)]
 
-    def draw(self, codes: np.ndarray, prefixes: list[np.ndarray] | None = None) -> list[list[np.ndarray]]:
+    def draw(self, codes: np.ndarray, keys, prefixes: list[np.ndarray] | None = None) -> list[list[np.ndarray]]:
         """All variations of each of the codes ``[N, Z]``, or ``[N, V, Z]`` of a code per variation, together.
 
-        prefixes: what all variations of each code begin with.
+        keys: a number for each code, from which alone, with the seed, chance comes; prefixes: what all variations of
+        each code begin with.
         """
         variations = len(self.variations())
         codes = np.repeat(codes[:, None], variations, axis=1) if codes.ndim == 2 else codes
         temperatures = np.tile([temperature for *_, temperature in self.variations()], len(codes))
         if prefixes is not None:
             prefixes = [prefix for prefix in prefixes for _ in range(variations)]
-        codes, seq_len = codes.reshape(len(temperatures), -1), self.model.hps.max_seq_len
-        drawings = draw_codes(self.model, codes, temperatures, seq_len, self.seed, self.greedy, prefixes)
+        codes = codes.reshape(len(temperatures), -1) if self.model.hps.conditional else None
+        seeds = [seed_for(self.seed, "sample", key, 0, variation) for key in keys for variation in range(variations)]
+        seq_len = self.model.hps.max_seq_len
+        drawings = draw_codes(self.model, codes, temperatures, seq_len, seeds, self.greedy, prefixes)
         return [drawings[start : start + variations] for start in range(0, len(drawings), variations)]
 
     def tiles(self, drawings: list[np.ndarray], prefix: int = 0) -> list[Tile]:
@@ -126,7 +141,8 @@ class Sampler:
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Codes ``[N, Z]`` of bitmaps uint8 ``[N, H, W]``."""
-        return encode_images(self.model, images, self.noise, self.seed)
+        seeds = [seed_for(self.seed, "code", key) for key in content_keys(images)] if self.noise else None
+        return encode_images(self.model, images, seeds)
 
     def load_images(self, paths: list[str]) -> tuple[list[str], np.ndarray]:
         """(names, uint8 ``[n, H, W]``) of image files and of all images in directories.
@@ -241,7 +257,8 @@ def choose_drawings(
         if longer_than:
             raise ValueError(f"--points {longer_than}: no drawing has more points")
         raise ValueError(f"--category {category}: no drawing in this split; take another --split")
-    return np.random.default_rng(seed).choice(indices, min(num, len(indices)), replace=False)
+    rng = np.random.default_rng(seed_for(seed, "choose"))
+    return rng.choice(indices, min(num, len(indices)), replace=False)
 
 
 # ---------------------------------------------------------------------------------------------------------

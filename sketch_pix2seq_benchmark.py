@@ -29,6 +29,7 @@ from render_svg2bitmap import rasterize_all
 from rnn import CELLS
 from sampler import encode_images
 from script import available_cores, make_parser, run_python, run_script
+from seeds import seed_for
 from utils import DataLoader, load_dataset
 
 LOG_EVERY = 20  # steps that the training script times together; the first so many compile, and are not counted
@@ -158,7 +159,7 @@ def measure_batches(train: DataLoader, hps: HParams, batches: int = 50) -> dict:
     """Time to assemble a training batch, and its real points after augmentation."""
     points, start = 0, time.perf_counter()
     for step in range(batches):
-        points += int(train.random_batch(np.random.default_rng([hps.seed, step])).lengths.sum())
+        points += int(train.random_batch(np.random.default_rng(seed_for(hps.seed, "batch", step))).lengths.sum())
     return {"batch_ms": 1000 * (time.perf_counter() - start) / batches, "points": points / batches}
 
 
@@ -177,7 +178,7 @@ def measure_trained(model_dir: str, test: DataLoader, drawings: int) -> dict:
     z = None
     if model.hps.conditional:
         chosen = np.linspace(0, len(test) - 1, drawings).astype(int)  # short drawings and long ones
-        z = encode_images(model, test.images[chosen], noise=False, seed=0)
+        z = encode_images(model, test.images[chosen])
     seconds = time_of(lambda: sample_batch(model, z, model.hps.max_seq_len, 0.1, num=drawings, seed=1))
     return {"trained_sampled": drawings / seconds}
 

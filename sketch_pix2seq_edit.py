@@ -30,12 +30,14 @@ from sampler import (
     check_flags_of_mode,
     choose_drawings,
     choose_mode,
+    content_keys,
     load_split,
     make_sampler,
     parse_formats,
     write_rows,
 )
 from script import make_parser, run_script
+from seeds import seed_for
 from utils import DRAWING_SETTINGS, category_name, lines_to_strokes, load_dataset, slerp
 
 CANDIDATES = 500  # training drawings among which a beginning looks for its endings
@@ -67,7 +69,7 @@ def interpolate(sampler: Sampler, paths: list[str], steps: int | None = None) ->
     ends = [bitmap_tile(image, name) for name, image in zip(names, images, strict=True)]
     if len(codes) == 2:
         shares = np.linspace(0, 1, steps or 10)
-        drawings = sampler.draw(np.stack([slerp(*codes, t) for t in shares]))
+        drawings = sampler.draw(np.stack([slerp(*codes, t) for t in shares]), range(len(shares)))
         tiles = [Tile(f"{i:02d}", f"{t:.2f}", drawings[i][0]) for i, t in enumerate(shares)]
         return [Row("interpolation", f"{names[0]} to {names[1]}", [ends[0], *tiles, ends[1]])]
     shares = np.linspace(0, 1, steps or 6)
@@ -75,7 +77,7 @@ def interpolate(sampler: Sampler, paths: list[str], steps: int | None = None) ->
     square = [
         slerp(slerp(left_top, right_top, x), slerp(left_bottom, right_bottom, x), y) for y in shares for x in shares
     ]
-    drawings = iter(sampler.draw(np.stack(square)))
+    drawings = iter(sampler.draw(np.stack(square), range(len(square))))
     rows = [Row("corners", "corners", ends)]
     for r, y in enumerate(shares):
         tiles = [Tile(f"{r:02d}_{c:02d}", f"{x:.2f} {y:.2f}", next(drawings)[0]) for c, x in enumerate(shares)]
@@ -87,7 +89,7 @@ def analogy(sampler: Sampler, paths: list[str]) -> list[Row]:
     """a - b + c: what a has and b has not, added to c."""
     names, images = load_exactly(sampler, paths, "--analogy", (3,))
     a, b, c = sampler.encode(images)
-    drawings = sampler.draw((a - b + c)[None])[0]
+    drawings = sampler.draw((a - b + c)[None], [0])[0]
     captions = names[0], f"- {names[1]}", f"+ {names[2]}"
     seen = [bitmap_tile(image, caption) for image, caption in zip(images, captions, strict=True)]
     return [Row("analogy", " ".join(captions), [*seen, *sampler.tiles(drawings)])]
@@ -226,7 +228,7 @@ def codes_for(args: argparse.Namespace, sampler: Sampler, prompts: list[Prompt])
         print(f"no training drawings to find endings among ({error}); --like says what it shall become")
         images = rasterize_all(beginnings, model.hps.img_H, model.hps.img_W)
         return np.repeat(sampler.encode(images)[:, None], variations, axis=1)
-    candidates = np.random.default_rng(args.seed).permutation(len(train))[:CANDIDATES]
+    candidates = np.random.default_rng(seed_for(args.seed, "choose", 1)).permutation(len(train))[:CANDIDATES]
     codes = sampler.encode(train.images[candidates])
     return np.stack([fitting_codes(model, strokes, codes, variations) for strokes in beginnings])
 
@@ -243,7 +245,8 @@ def complete(args: argparse.Namespace, sampler: Sampler) -> list[Row]:
     for name, points in ((prompt.name, len(prompt.model_input)) for prompt in prompts):
         if points >= hps.max_seq_len:
             raise ValueError(f"{name}: {points} points, and this model draws {hps.max_seq_len}; give fewer by --points")
-    drawings = sampler.draw(codes_for(args, sampler, prompts), [prompt.model_input for prompt in prompts])
+    begun = [prompt.model_input for prompt in prompts]
+    drawings = sampler.draw(codes_for(args, sampler, prompts), content_keys(begun), begun)
     rows = []
     for prompt, endings in zip(prompts, drawings, strict=True):
         points = len(prompt.display)

@@ -25,6 +25,7 @@ from model import Model, load_model, pad_strokes, point_losses
 from render_svg2bitmap import grid, png_bytes, rasterize_all
 from sampler import draw_codes, encode_images, encode_loader, encode_strokes
 from script import add_switch, make_parser, run_script
+from seeds import seed_for
 from utils import SPLITS, DataLoader, category_name, load_dataset, rasterize_augmented, write_file
 
 SCORES = ("loss", "rec", "ret", "latent", "reconstructions")
@@ -44,7 +45,7 @@ MAX_RECONSTRUCTIONS = 200
 
 def bootstrap(hits: np.ndarray, seed: int) -> dict:
     """The mean of hits ``[N]`` and its 95 % bootstrap interval over drawings, from a generator of its own."""
-    means = np.random.default_rng(seed).choice(hits, (RESAMPLES, len(hits))).mean(axis=1)
+    means = np.random.default_rng(seed_for(seed, "bootstrap")).choice(hits, (RESAMPLES, len(hits))).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return {"value": float(hits.mean()), "interval": [float(low), float(high)]}
 
@@ -54,7 +55,7 @@ def score_loss(model: Model, loader: DataLoader, noise: bool, seed: int) -> dict
     total, points = 0.0, 0
     for i in range(loader.num_batches):
         batch = loader.get_batch(i)
-        z = encode_loader(model, loader, batch.indices, noise, seed + i)
+        z = encode_loader(model, loader, batch.indices, noise, seed)
         strokes = pad_strokes(batch.points, batch.lengths, batch.lengths.max())  # [N, T + 1, 5]
         params, _ = model.decode(strokes[:, :-1], z)
         stroke_loss, pen_loss = point_losses(params, strokes[:, 1:])
@@ -146,15 +147,16 @@ def score_drawings(
         report |= {"rec": {}, "rec_real": real, "rec_counts": real["value"] >= MIN_CLASSIFIER_ACCURACY}
     if "ret" in args.scores:
         report |= {key: {} for key in RET_TITLES}
-    for temperature in args.temperatures:
-        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, args.seed)
+    for number, temperature in enumerate(args.temperatures):
+        seeds = [seed_for(args.seed, "sample", index, 0, number) for index in everything]
+        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seeds)
         bitmaps = rasterize_augmented(rasterize_all, hps, rescale, drawings, test.labels)
         first = bitmaps if first is None else first
         if "rec" in args.scores:
             report["rec"][str(temperature)] = bootstrap(is_correct(classifier, bitmaps, test.labels), args.seed)
         if "ret" in args.scores:
             encode, generated = (encode_strokes, drawings) if model.reads_strokes else (encode_images, bitmaps)
-            again = encode(model, generated, False, args.seed)
+            again = encode(model, generated)
             for key, nearer in zip(RET_TITLES, (ranks(again, originals), ranks(originals, again)), strict=True):
                 report[key][str(temperature)] = {str(k): bootstrap(nearer < k, args.seed) for k in RET_AT}
     return report, first
@@ -259,7 +261,7 @@ def evaluate(args: argparse.Namespace) -> dict:
     write_file(directory / "report.json", (json.dumps(report, indent=1) + "\n").encode())
     write_file(directory / "report.md", report_text(report).encode())
     if "reconstructions" in args.scores:
-        chosen = np.random.default_rng(args.seed).permutation(len(scored))[:MAX_RECONSTRUCTIONS]
+        chosen = np.random.default_rng(seed_for(args.seed, "choose")).permutation(len(scored))[:MAX_RECONSTRUCTIONS]
         write_reconstructions(directory / "reconstructions.png", scored.images[chosen], bitmaps[chosen])
     if "latent" in args.scores and len(scored) < 4:
         print(f"no latent.png: t-SNE of {len(scored)} drawings shows nothing")

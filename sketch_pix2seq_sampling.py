@@ -30,6 +30,7 @@ from sampler import (
     check_flags_of_mode,
     choose_drawings,
     choose_mode,
+    content_keys,
     draw_codes,
     encode_loader,
     load_split,
@@ -38,6 +39,7 @@ from sampler import (
     write_rows,
 )
 from script import add_switch, make_parser, run_script
+from seeds import seed_for
 from utils import DataLoader, category_name, get_bounds, lines_to_strokes, strokes_to_lines
 
 TEMPERATURES = tuple(round(0.1 * k, 1) for k in range(1, 11))
@@ -68,7 +70,8 @@ def sample_drawings(
     codes = encode_loader(model, loader, indices, noise, seed)
     count = GRID_ROWS * len(TEMPERATURES)
     temperatures = np.tile(TEMPERATURES, GRID_ROWS * len(indices))
-    drawings = draw_codes(model, np.repeat(codes, count, axis=0), temperatures, loader.max_seq_len, seed)
+    seeds = [seed_for(seed, "sample", index, 0, variation) for index in indices for variation in range(count)]
+    drawings = draw_codes(model, np.repeat(codes, count, axis=0), temperatures, loader.max_seq_len, seeds)
     return [drawings[start : start + count] for start in range(0, len(drawings), count)]
 
 
@@ -118,7 +121,8 @@ def draw_images(sampler: Sampler, paths: list[str]) -> list[Row]:
     """Drawings of any images: a row for each image."""
     sampler.require_images("--image")
     names, images = sampler.load_images(paths)
-    rows = zip(names, images, sampler.draw(sampler.encode(images)), strict=True)
+    drawings = sampler.draw(sampler.encode(images), content_keys(images))
+    rows = zip(names, images, drawings, strict=True)
     return [Row(name, name, [bitmap_tile(image), *sampler.tiles(drawings)]) for name, image, drawings in rows]
 
 
@@ -127,7 +131,8 @@ def draw_unconditionally(sampler: Sampler, sampling_dir: Path, num: int) -> list
     model, count = sampler.model, len(TEMPERATURES)
     if model.hps.conditional:
         raise ValueError(f"--unconditional: the model in {sampler.model_dir} has an encoder; give it images by --image")
-    drawings = draw_codes(model, None, np.tile(TEMPERATURES, num), model.hps.max_seq_len, sampler.seed)
+    seeds = [seed_for(sampler.seed, "sample", i, 0, k) for i in range(num) for k in range(count)]
+    drawings = draw_codes(model, None, np.tile(TEMPERATURES, num), model.hps.max_seq_len, seeds)
     draw_strokes(join_drawings(drawings, count), sampling_dir / "sample_pred_uncond.svg")
     rows = [temperature_tiles(drawings[start : start + count]) for start in range(0, len(drawings), count)]
     return [Row(f"unconditional_{i}", f"drawing {i}", tiles) for i, tiles in enumerate(rows)]
