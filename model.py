@@ -467,6 +467,13 @@ def sample_batch(
     if z is None and num is None:
         raise ValueError("give z, or num drawings to make")
     rows = num if z is None else len(z.z if isinstance(z, Code) else z)
+    if rows == 1 and np.ndim(
+        seed
+    ):  # a product of a single row is rounded differently: drawn twice, it is as in a batch
+        twice = None if z is None else tf.nest.map_structure(lambda part: tf.repeat(part, 2, axis=0), z)
+        both = None if prefix is None else list(prefix) * 2
+        temperature = np.broadcast_to(temperature, [1]).repeat(2)
+        return sample_batch(model, twice, seq_len, temperature, greedy_mode, 2, list(seed) * 2, both)[:1]
     strokes, _ = _generate(model, z, rows, seq_len, temperature, greedy_mode, False, seed, prefix)
     strokes = strokes.numpy()  # [t, N, 5]
     drawings = []

@@ -42,7 +42,10 @@ def encode_images(model: Model, images: np.ndarray, seeds: list | None = None) -
 
     The original encodes with noise.
     """
-    return _codes([model.encode(images[start : start + BATCH]) for start in range(0, len(images), BATCH)], seeds)
+    # A product of a single row is rounded differently: encoded twice, an image has the code that it has in any batch.
+    several = np.repeat(images, 2, axis=0) if len(images) == 1 else images
+    parts = [model.encode(several[start : start + BATCH]) for start in range(0, len(several), BATCH)]
+    return _codes(parts, seeds)[: len(images)]
 
 
 def encode_strokes(model: Model, drawings: list[np.ndarray], seeds: list | None = None) -> np.ndarray:
@@ -71,7 +74,7 @@ def _codes(parts, seeds):
         return mean
     sigma = np.exp(np.concatenate([presig.numpy() for _, presig in parts]) / 2.0)
     noise = np.stack([np.random.default_rng(seed).normal(size=mean.shape[1]) for seed in seeds])
-    return mean + sigma * noise.astype(np.float32)
+    return mean[: len(seeds)] + sigma[: len(seeds)] * noise.astype(np.float32)
 
 
 def draw_codes(
