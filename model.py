@@ -459,7 +459,7 @@ def sample_batch(
     """Draw one drawing for each row of z ``[N, Z]`` or of a Code, together; stops when all have ended.
 
     ``temperature`` is one number or one for each drawing; without z (unconditional, or z ~ N(0, 1)) give ``num``.
-    ``seed`` is one number for all together, or a list of one (or of ``utils.seed_for``) for each drawing, which then
+    ``seed`` is one number for all together, or a list of one (or of ``seeds.seed_for``) for each drawing, which then
     does not depend on the others.
     ``prefix``: a stroke-3 beginning ``[k, 3]``, k < ``seq_len``, for each, that the drawing goes on from.
     Returns stroke-5 arrays, each cut before its end: an empty one ended at once.
@@ -467,9 +467,7 @@ def sample_batch(
     if z is None and num is None:
         raise ValueError("give z, or num drawings to make")
     rows = num if z is None else len(z.z if isinstance(z, Code) else z)
-    if rows == 1 and np.ndim(
-        seed
-    ):  # a product of a single row is rounded differently: drawn twice, it is as in a batch
+    if rows == 1 and np.ndim(seed):  # a product of one row is rounded differently: drawn twice, it is as in a batch
         twice = None if z is None else tf.nest.map_structure(lambda part: tf.repeat(part, 2, axis=0), z)
         both = None if prefix is None else list(prefix) * 2
         temperature = np.broadcast_to(temperature, [1]).repeat(2)

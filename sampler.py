@@ -44,7 +44,7 @@ def encode_images(model: Model, images: np.ndarray, seeds: list | None = None) -
     """
     # A product of a single row is rounded differently: encoded twice, an image has the code that it has in any batch.
     several = np.repeat(images, 2, axis=0) if len(images) == 1 else images
-    parts = [model.encode(several[start : start + BATCH]) for start in range(0, len(several), BATCH)]
+    parts = [model.encode(part) for part in np.array_split(several, -(-len(several) // BATCH))]
     return _codes(parts, seeds)[: len(images)]
 
 

@@ -162,8 +162,16 @@ def save_weights(model, model_dir: str | Path, step: int) -> Path:
     """Write the weights alone as the snapshot ``vector-<step>`` of a directory -> its path without ending."""
     path = Path(model_dir) / f"vector-{step}"
     tf.train.Checkpoint(model=model).write(str(path))
-    tf.compat.v1.train.update_checkpoint_state(str(path.parent), path.name, [path.name])
+    _list_in_checkpoint([path])
     return path
+
+
+def _list_in_checkpoint(paths: list[Path], **details) -> None:
+    """Write the file ``checkpoint`` beside snapshots, oldest first, that it lists by their bare names."""
+    names, directory = [path.name for path in paths], paths[0].parent
+    # TensorFlow's own function for this warns that it is deprecated.
+    state = tf.compat.v1.train.generate_checkpoint_state_proto(str(directory.resolve()), names[-1], names, **details)
+    write_file(directory / "checkpoint", str(state).encode())
 
 
 def _weight_keys(shapes) -> dict[str, str]:
@@ -243,7 +251,8 @@ class Snapshots:
             self.checkpoint.next_step.assign(step + 1)
             return
         try:
-            self.checkpoint.restore(str(path)).assert_existing_objects_matched()
+            status = self.checkpoint.restore(str(path)).assert_existing_objects_matched()
+            status.expect_partial()  # an earlier version counted roll-backs, too: no reason for a warning
         except (*READ_ERRORS, AssertionError) as error:
             raise ValueError(f"{path} is damaged ({first_line(error)})") from None
 
@@ -253,9 +262,6 @@ def _keep_to_directory(directory: Path) -> None:
     paths = list_complete_checkpoints(directory)[::-1]
     if paths:
         stamps = [path.with_name(path.name + ".index").stat().st_mtime for path in paths]
-        names = [str(path) for path in paths]
-        tf.compat.v1.train.update_checkpoint_state(
-            str(directory), names[-1], names, all_model_checkpoint_timestamps=stamps, last_preserved_timestamp=0.0
-        )
+        _list_in_checkpoint(paths, all_model_checkpoint_timestamps=stamps, last_preserved_timestamp=0.0)
     else:
         (directory / "checkpoint").unlink(missing_ok=True)  # damaged, or of files that are gone

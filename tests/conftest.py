@@ -1,10 +1,15 @@
 """The order of the tests, and what several files of them read and none changes."""
 
+from pathlib import Path
+
 import pytest
+import tensorflow as tf
 from helpers import make_snapshot, write_data
+from miniatures import TINY, arguments, make_toy_data
 from PIL import Image, ImageDraw
 
 import render_svg2bitmap
+import sketch_pix2seq_train
 
 LONGEST = ("test_trust.py", "test_scripts.py", "test_readme.py", "test_distribute.py")
 
@@ -40,3 +45,36 @@ def images(tmp_path_factory):
         photo.save(directory / f"{name}.png")
     (directory / "notes.txt").write_text("no image")
     return directory
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """20 drawings of random lengths."""
+    return make_toy_data(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def eagerly():
+    """Without graphs, whose tracing takes seconds."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def run_in_graphs(toy_data, monkeypatch):
+    """The training script on the miniature data, every step's cost in ``metrics.csv``."""
+    monkeypatch.setattr(sketch_pix2seq_train, "LOG_EVERY", 1)
+    monkeypatch.setattr(sketch_pix2seq_train.RunLog, "plot", lambda self: None)  # slow, and tested elsewhere
+
+    def run(directory, *flags, data_dir=toy_data, **hparams):
+        asked = hparams if "--resume_training" in flags else TINY | hparams
+        return sketch_pix2seq_train.main(arguments(data_dir, directory, *flags, **asked))
+
+    return run
+
+
+@pytest.fixture
+def run_training(run_in_graphs, eagerly):
+    """The same without graphs: most promises hold or fail without them."""
+    return run_in_graphs

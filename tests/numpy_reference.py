@@ -20,13 +20,13 @@ def softmax(x):
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def relative_error(found, wanted) -> float:
+def relative_error(actual, expected) -> float:
     """max|a - b| / max|b|; where b is all zeros, max|a - b|."""
-    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
-    assert found.shape == wanted.shape, f"shape {found.shape}, wanted {wanted.shape}"
-    assert np.isfinite(found).all()
-    largest = np.abs(wanted).max()
-    return float(np.abs(found - wanted).max() / (largest if largest > 0 else 1.0))
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    assert np.isfinite(actual).all()
+    largest = np.abs(expected).max()
+    return float(np.abs(actual - expected).max() / (largest if largest > 0 else 1.0))
 
 
 # ---- encoder ---------------------------------------------------------------------------------------------------------

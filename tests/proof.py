@@ -102,7 +102,9 @@ def compare(before: Path, after: Path) -> None:
             elif np.array_equal(a, b):
                 print(f"{name}: equal")
             else:
-                print(f"{name}: {np.abs(a - b).max() / np.abs(a).max():.1e} (from {a.ravel()[-1]:.4f} to {b.ravel()[-1]:.4f})")
+                print(
+                    f"{name}: {np.abs(a - b).max() / np.abs(a).max():.1e} (from {a.ravel()[-1]:.4f} to {b.ravel()[-1]:.4f})"
+                )
     old, new = (json.loads((directory / "pictures.json").read_text()) for directory in (before, after))
     same = sum(new.get(name) == digest for name, digest in old.items())
     print(f"pictures: {same} of {len(old)} equal")

@@ -4,22 +4,11 @@ import numpy as np
 import numpy_reference as reference
 import pytest
 import tensorflow as tf
+from miniatures import CELL_NAMES, make_cell
 from numpy_reference import relative_error
 
 from model import Model, get_default_hparams
-from rnn import CELLS, affine, layer_norm, unroll
-
-CELL_NAMES = sorted(CELLS)
-
-
-def make_cell(name, inputs, units, seed=0):
-    """A cell with every weight moved off its initial value, so that no zero or one hides a fault."""
-    cell, rng = CELLS[name](inputs, units, seed), np.random.default_rng(seed)
-    for weight_name, weight in cell.weights.items():
-        # alpha and beta sum 256 products, so the small ones stay small: gates must not saturate
-        size = 0.05 if "/zw/" in weight_name or "/zb/" in weight_name or "/LayerNorm" in weight_name else 0.3
-        weight.assign_add(tf.constant(rng.normal(size=weight.shape) * size, tf.float32))
-    return cell, {weight_name: weight.numpy().astype(np.float64) for weight_name, weight in cell.weights.items()}
+from rnn import CELLS, Initializer, layer_norm, make_dense, unroll
 
 
 def normal(rng, *shape):
@@ -51,9 +40,9 @@ def test_unrolled_cell_equals_numpy(name, steps, rows, units, inputs, context_si
     for mask in (None, masks):
         packed = None if mask is None else pack(mask)
         outputs, final = unroll(cell, x, state, context if context_size else None, packed)
-        wanted_outputs, wanted_final = reference.unroll(name, weights, full_x, state, mask)
-        assert relative_error(outputs, wanted_outputs.reshape(steps * rows, units)) < 1e-5
-        assert relative_error(final, wanted_final) < 1e-5
+        expected_outputs, expected_final = reference.unroll(name, weights, full_x, state, mask)
+        assert relative_error(outputs, expected_outputs.reshape(steps * rows, units)) < 1e-5
+        assert relative_error(final, expected_final) < 1e-5
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -69,14 +58,14 @@ def test_rows_that_end_early_equal_numpy(name, lengths, idle):
     counts = [sum(length > t for length in lengths) for t in range(steps)]
     outputs, final = unroll(cell, x, state, context, pack(masks, counts), tf.constant(counts))
     full_x = np.concatenate([x, np.broadcast_to(context, (steps, *context.shape))], axis=2)
-    wanted_outputs, _ = reference.unroll(name, weights, full_x, state, masks)
-    packed = np.concatenate([wanted_outputs[t, :count] for t, count in enumerate(counts)])
+    expected_outputs, _ = reference.unroll(name, weights, full_x, state, masks)
+    packed = np.concatenate([expected_outputs[t, :count] for t, count in enumerate(counts)])
     assert relative_error(outputs, packed) < 1e-5
-    wanted_final = [
+    expected_final = [
         reference.unroll(name, weights, full_x[:length, [n]], state[[n]], masks[:length, [n]])[1][0]
         for n, length in enumerate(lengths)
     ]
-    assert relative_error(final, np.array(wanted_final)) < 1e-5
+    assert relative_error(final, np.array(expected_final)) < 1e-5
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -86,17 +75,17 @@ def test_recurrent_dropout_spares_the_memory_and_the_small_cell(name):
     rng = np.random.default_rng(2)
     x, state = normal(rng, 1, 2, 5), normal(rng, 2, sum(cell.state_sizes))
     _, dropped = unroll(cell, x, state, masks=np.zeros((2, 4), np.float32))
-    _, kept = unroll(cell, x, state)
+    _, whole = unroll(cell, x, state)
     parts = {"lstm": "ch", "layer_norm": "hc", "hyper": "hHcC"}[name]  # the order in the state vector
-    before, dropped, kept = (
-        dict(zip(parts, tf.split(vector, cell.state_sizes, axis=1), strict=True)) for vector in (state, dropped, kept)
+    before, dropped, whole = (
+        dict(zip(parts, tf.split(vector, cell.state_sizes, axis=1), strict=True)) for vector in (state, dropped, whole)
     )
     ratio = dropped["c"].numpy() / before["c"].numpy()
     assert ((ratio > 0) & (ratio < 1)).all()
-    assert np.abs(dropped["c"] - kept["c"]).max() > 0.01
+    assert np.abs(dropped["c"] - whole["c"]).max() > 0.01
     if name == "hyper":
-        np.testing.assert_array_equal(dropped["H"], kept["H"])
-        np.testing.assert_array_equal(dropped["C"], kept["C"])
+        np.testing.assert_array_equal(dropped["H"], whole["H"])
+        np.testing.assert_array_equal(dropped["C"], whole["C"])
 
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
@@ -109,7 +98,7 @@ def loop(cell, inputs, initial_state, context, masks, counts):
     for t in range(inputs.shape[0]):
         count = inputs.shape[1] if counts is None else counts[t]
         mask = None if masks is None else masks[t]  # [N, U]
-        h, new_state = cell.step(inputs[t], state, affine(products), params, mask)
+        h, new_state = cell.step(inputs[t], state, make_dense(products), params, mask)
         state = tuple(tf.concat([new[:count], old[count:]], axis=0) for new, old in zip(new_state, state, strict=True))
         outputs.append(h[:count])
     return tf.concat(outputs, axis=0), tf.concat(state, axis=1)
@@ -144,15 +133,15 @@ def test_gradient_of_layer_norm_equals_autodiff(shape, weights_shape):
         mean, variance = tf.nn.moments(x, [-1], keepdims=True)
         return (x - mean) / tf.sqrt(variance + 1e-3) * gamma + beta
 
-    found = []
+    results = []
     for norm in (layer_norm, plain):
         with tf.GradientTape() as tape:
             tape.watch([x, gamma, beta])
             y = norm(x, gamma, beta)
-        found.append([y, *tape.gradient(y, [x, gamma, beta], d)])
-    for ours, wanted in zip(*found, strict=True):
-        assert ours.shape == wanted.shape
-        assert relative_error(ours, wanted) < 1e-5
+        results.append([y, *tape.gradient(y, [x, gamma, beta], d)])
+    for actual, expected in zip(*results, strict=True):
+        assert actual.shape == expected.shape
+        assert relative_error(actual, expected) < 1e-5
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -167,14 +156,14 @@ def test_gradient_of_layer_norm_equals_autodiff(shape, weights_shape):
     ],
 )
 def test_backward_pass_equals_autodiff(name, steps, rows, units, context_size, masked, counts, compiled):
-    cell, _ = make_cell(name, 5 + context_size, units, seed=steps)
+    cell, _ = make_cell(name, 5 + context_size, units)
     rng = np.random.default_rng(5)
     inputs = tf.constant(normal(rng, steps, rows, 5))
     state = tf.constant(normal(rng, rows, sum(cell.state_sizes)))
     context = tf.constant(normal(rng, rows, context_size)) if context_size else None
     masks = tf.constant(inverted_mask(rng, (steps, rows, units), 0.7)) if masked else None
-    wanted = gradients(loop, cell, inputs, state, context, masks, counts)
-    assert all(g is not None and np.abs(g).max() > 0 for g in wanted.values())  # nothing is compared with nothing
+    expected = gradients(loop, cell, inputs, state, context, masks, counts)
+    assert all(g is not None and np.abs(g).max() > 0 for g in expected.values())  # nothing is compared with nothing
 
     packed = None if masks is None else tf.constant(pack(masks.numpy(), counts))
 
@@ -186,9 +175,9 @@ def test_backward_pass_equals_autodiff(name, steps, rows, units, context_size, m
 
     if compiled:  # as in training, where T and N vary
         run = tf.function(run, input_signature=[any_length(5), any_length()])
-    found = run(inputs, state)
-    assert found.keys() == wanted.keys()
-    errors = {key: relative_error(found[key], wanted[key]) for key in wanted}
+    actual = run(inputs, state)
+    assert actual.keys() == expected.keys()
+    errors = {key: relative_error(actual[key], expected[key]) for key in expected}
     assert max(errors.values()) < 1e-5, errors
 
 
@@ -297,7 +286,7 @@ def test_initial_weights_of_the_decoder(default_model):
 @pytest.mark.parametrize("name", CELL_NAMES)
 def test_forget_bias_is_one(name):
     # All weights zero: every gate is at its bias, so c' = c s(1); the rest of the state cannot show through.
-    cell = CELLS[name](5, 3)
+    cell = CELLS[name](5, 3, Initializer(0))
     for weight in cell.weights.values():
         weight.assign(tf.zeros_like(weight))
     state = np.ones((1, sum(cell.state_sizes)), np.float32)

@@ -1,18 +1,28 @@
 """The original's names and formats as literals (spec §6-7): hyper-parameters, log lines, TensorBoard tags, flags."""
 
+import ast
 import csv
 import dataclasses
+import functools
 import json
 import math
-from types import SimpleNamespace
+import time
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import sketch_pix2seq_sampling as sampling
+import hparams
+import model
 import sketch_pix2seq_train as training
-from model import HParams, get_default_hparams
+from distributed import DistributedContext
+from extensions import PRESETS
+from hparams import HParams
+from model import get_default_hparams
+from rnn import CELLS
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # ---- hyper-parameters ------------------------------------------------------------------------------------------------
 
@@ -46,8 +56,8 @@ ORIGINAL = {  # spec §6, in its words and order
 @pytest.mark.parametrize("name, value", ORIGINAL.items())
 def test_defaults_of_the_original(name, value):
     for hps in (get_default_hparams(), HParams(["a.npz"])):
-        found = getattr(hps, name)
-        assert found == value and type(found) is type(value)
+        actual = getattr(hps, name)
+        assert actual == value and type(actual) is type(value)
 
 
 def test_default_data_set_is_the_doodles():
@@ -80,7 +90,7 @@ def test_presets_begin_with_the_default():
 
 
 @pytest.mark.parametrize(
-    "text, wanted",
+    "text, changes",
     [
         ("", {}),
         ("dec_model=lstm", {"dec_model": "lstm"}),
@@ -96,11 +106,11 @@ def test_presets_begin_with_the_default():
         ("enc_filters=[8,16]", {"enc_filters": [8, 16]}),
     ],
 )
-def test_parsing(text, wanted):
-    found = get_default_hparams().parse(text).values()
-    assert found == {**get_default_hparams().values(), **wanted}
-    for name, value in wanted.items():
-        assert type(found[name]) is type(value)
+def test_parsing(text, changes):
+    actual = get_default_hparams().parse(text).values()
+    assert actual == {**get_default_hparams().values(), **changes}
+    for name, value in changes.items():
+        assert type(actual[name]) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +172,52 @@ def test_json_of_an_original():
         HParams.from_json("[1, 2]")
 
 
+@pytest.mark.parametrize("old, name", hparams.ALIASES.items())
+def test_old_names_are_read_for_ever(old, name):
+    hps = get_default_hparams().parse(f"use_position=True,{name}=1")
+    assert get_default_hparams().parse(f"pen_position=True,{old}=1") == hps
+    values = hps.values()
+    values[old] = values.pop(name)
+    assert HParams.from_json(json.dumps(values)) == hps
+    with pytest.raises(ValueError, match=f"{name} is given twice"):
+        hps.replace(**{name: 1, old: 1})
+
+
+def test_choices_are_what_there_is():
+    assert set(hparams.CELL_NAMES) == set(CELLS)
+    assert hparams.CHOICES.keys() == {"dec_model", "enc_model"}
+    assert set(hparams.CHOICES["dec_model"]) == set(CELLS)
+    assert set(hparams.CHOICES["enc_model"]) == set(model.ENCODERS)
+
+
+def test_groups_of_fields_name_fields():
+    names = {field.name for field in dataclasses.fields(HParams)}
+    assert {*hparams.ARCHITECTURE_FIELDS, *hparams.VALIDATION_FIELDS, *hparams.ALIASES.values()} <= names
+    assert not names & hparams.ALIASES.keys()
+    for changes in PRESETS.values():
+        assert changes.keys() <= names
+        get_default_hparams().replace(**changes)
+
+
+@functools.cache
+def fields_read() -> set[str]:
+    """What the modules ask of ``hps``: attributes, and names that stand as text in a module with ``getattr(hps``."""
+    asked = set()
+    for path in ROOT.glob("*.py"):
+        text = path.read_text() if path.name != "hparams.py" else ""
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] == "hps":
+                asked.add(node.attr)
+            if isinstance(node, ast.Constant) and "getattr(hps" in text:
+                asked.add(node.value)
+    return asked
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(HParams)])
+def test_every_hyper_parameter_is_read_somewhere(field):
+    assert field in fields_read()
+
+
 # ---- log lines and TensorBoard ---------------------------------------------------------------------------------------
 
 
@@ -175,23 +231,18 @@ def read_scalars(log_root):
     }
 
 
-def costs(cost, kl=0.0):
-    """Costs whose KL term weighs 1."""
-    return training.Costs(cost, cost - kl, kl)
-
-
 def test_log_lines_and_scalars(tmp_path, capsys):
     log = training.RunLog(tmp_path, 0)
-    log.train(20, 0.00099802, costs(1.23456), 7.00004)
-    log.valid(40, 0.5, costs(0.61237), 3.25)
-    log.test(40, costs(-0.70005), 12.0)
+    log.train(20, {"lr": 0.00099802}, {"cost": 1.23456, "recon": 1.23456}, 7.00004)
+    log.valid(40, 0.5, {"cost": 0.61237, "recon": 0.61237}, 3.25)
+    log.test(40, {"cost": -0.70005, "recon": -0.70005}, 12.0)
     log.writer.close()
     assert capsys.readouterr().out.splitlines() == [
         "step: 20, lr: 0.000998, cost: 1.2346, recon: 1.2346, train_time_taken: 7.0000",
         "best_valid_cost: 0.5000, valid_cost: 0.6124, valid_recon: 0.6124, valid_time_taken: 3.2500",
         "eval_cost: -0.7000, eval_recon: -0.7000, eval_time_taken: 12.0000",
     ]
-    wanted = {
+    expected = {
         "Train_Cost": (20, 1.23456),
         "Train_Reconstr_Cost": (20, 1.23456),
         "Learning_Rate": (20, 0.00099802),
@@ -203,56 +254,69 @@ def test_log_lines_and_scalars(tmp_path, capsys):
         "Eval_Reconstr_Cost": (40, -0.70005),
     }
     scalars = read_scalars(tmp_path)
-    assert scalars.keys() == wanted.keys()
-    for tag, (step, value) in wanted.items():
+    assert scalars.keys() == expected.keys()
+    for tag, (step, value) in expected.items():
         assert scalars[tag] == [(step, pytest.approx(value, rel=1e-6))]
-    with open(tmp_path / "metrics.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [
-        (row["step"], row["split"], float(row["cost"]), float(row["recon"]), row["learning_rate"]) for row in rows
-    ] == [
-        ("20", "train", 1.23456, 1.23456, "0.00099802"),
-        ("40", "valid", 0.61237, 0.61237, ""),
-        ("40", "test", -0.70005, -0.70005, ""),
+    assert read_rows(tmp_path) == [
+        {"step": "20", "split": "train", "seconds": "7.00004", "learning_rate": "0.00099802", **both("1.23456")},
+        {"step": "40", "split": "valid", "seconds": "3.25", "learning_rate": "", **both("0.61237")},
+        {"step": "40", "split": "test", "seconds": "12.0", "learning_rate": "", **both("-0.70005")},
     ]
+
+
+def both(text):
+    return {"cost": text, "recon": text}
+
+
+def read_rows(log_root):
+    with open(log_root / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_log_lines_and_scalars_with_a_kl_term(tmp_path, capsys):
     log = training.RunLog(tmp_path, 0)
-    log.train(20, 0.00099802, costs(1.5, 0.25), 7.0, kl_weight=0.125)
-    log.valid(40, 0.5, costs(1.75, 0.5), 3.25)
-    log.test(40, costs(2.0, 0.625), 12.0)
+    log.train(20, {"lr": 0.00099802, "klw": 0.125}, {"cost": 1.5, "recon": 1.25, "kl": 0.25}, 7.0)
+    log.valid(40, 0.5, {"cost": 1.75, "recon": 1.25, "kl": 0.5}, 3.25)
+    log.test(40, {"cost": 2.0, "recon": 1.375, "kl": 0.625}, 12.0)
     log.writer.close()
     assert capsys.readouterr().out.splitlines() == [
         "step: 20, lr: 0.000998, klw: 0.1250, cost: 1.5000, recon: 1.2500, kl: 0.2500, train_time_taken: 7.0000",
-        "best_valid_cost: 0.5000, valid_cost: 1.7500, valid_recon: 1.2500, valid_time_taken: 3.2500",
-        "eval_cost: 2.0000, eval_recon: 1.3750, eval_time_taken: 12.0000",
+        "best_valid_cost: 0.5000, valid_cost: 1.7500, valid_recon: 1.2500, valid_kl: 0.5000, valid_time_taken: 3.2500",
+        "eval_cost: 2.0000, eval_recon: 1.3750, eval_kl: 0.6250, eval_time_taken: 12.0000",
     ]
     scalars = {tag: value for tag, [(_, value)] in read_scalars(tmp_path).items()}
     assert scalars["Train_KL_Cost"] == 0.25 and scalars["KL_Weight"] == 0.125
     assert scalars["Valid_KL_Cost"] == 0.5 and scalars["Eval_KL_Cost"] == 0.625
-    with open(tmp_path / "metrics.csv", newline="") as file:
-        assert [float(row["kl"]) for row in csv.DictReader(file)] == [0.25, 0.5, 0.625]
+    assert [float(row["kl"]) for row in read_rows(tmp_path)] == [0.25, 0.5, 0.625]
+
+
+def test_a_new_loss_is_logged_under_its_name(tmp_path, capsys):
+    """Also in a file that had no such column."""
+    training.RunLog(tmp_path, 0).train(20, {"lr": 0.001}, {"cost": 1.0, "recon": 1.0}, 1.0)
+    log = training.RunLog(tmp_path, 21)
+    log.train(40, {"lr": 0.001}, {"cost": 1.5, "recon": 1.0, "ink": 0.5}, 1.0)
+    log.writer.close()
+    assert "recon: 1.0000, ink: 0.5000, train_time_taken" in capsys.readouterr().out
+    assert [row["ink"] for row in read_rows(tmp_path)] == ["", "0.5"]
+    assert read_scalars(tmp_path)["Train_ink"] == [(40, 0.5)]
 
 
 def test_resumed_log_forgets_what_comes_after_its_first_step(tmp_path):
     log = training.RunLog(tmp_path, 0)
     for step in (20, 40, 60):
-        log.train(step, 0.001, costs(1.0), 1.0)
+        log.train(step, {"lr": 0.001}, {"cost": 1.0, "recon": 1.0}, 1.0)
     training.RunLog(tmp_path, 41)
-    with open(tmp_path / "metrics.csv", newline="") as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["20", "40"]
+    assert [row["step"] for row in read_rows(tmp_path)] == ["20", "40"]
 
 
 class Recorder:
     """A trainer, its log and its snapshots in one: it learns nothing and writes down what it is asked for."""
 
-    def __init__(self, valid_costs):
-        self.calls, self.valid_costs = [], list(valid_costs)
-        self.next_step = self.skipped_in_a_row = self.skipped_updates = self.roll_backs = 0
-        self.best_valid_cost = self
-        self.best = math.inf
-        self.root, self.workers = "nowhere", training.Workers()
+    def __init__(self, hps, first, valid_costs):
+        self.hps, self.next_step, self.valid_costs = hps, first, list(valid_costs)
+        self.calls, self.skipped_in_a_row, self.skipped_updates = [], 0, 0
+        self.best, self.best_valid_cost = math.inf, self
+        self.root, self.newest, self.context = "nowhere", None, DistributedContext()
 
     def __float__(self):
         return self.best
@@ -266,29 +330,30 @@ class Recorder:
     def update(self, batch, step):
         assert batch == step == self.next_step
         self.next_step += 1
-        return costs(0.5)
+        time.sleep(UPDATE_SECONDS)
+        return {"cost": 0.5}
 
-    def learning_rate(self, step):
-        return 0.001
-
-    def kl_weight(self, step):
-        return 0.0
+    def rates(self, step):
+        return {"lr": 0.001}
 
     def evaluate(self, loader):
-        return costs(self.valid_costs.pop(0) if loader == "valid" else 9.0)
+        time.sleep(EVALUATION_SECONDS)
+        return {"cost": self.valid_costs.pop(0) if loader == "valid" else 9.0}
 
     def save(self, kind):
         self.calls.append((f"save {kind}", self.next_step - 1))
         return kind
 
-    def train(self, step, rate, costs, seconds, kl_weight):
+    def train(self, step, rates, losses, seconds):
         self.calls.append(("train", step))
+        assert seconds < EVALUATION_SECONDS  # of the steps alone
 
-    def valid(self, step, best, costs, seconds):
-        self.calls.append(("valid", step, best, costs.cost))
+    def valid(self, step, best, losses, seconds):
+        self.calls.append(("valid", step, best, losses["cost"]))
+        assert seconds >= EVALUATION_SECONDS
 
-    def test(self, step, costs, seconds):
-        self.calls.append(("test", step, costs.cost))
+    def test(self, step, losses, seconds):
+        self.calls.append(("test", step, losses["cost"]))
 
     def has(self, split, step):
         return any(call[:2] == (split, step) for call in self.calls)
@@ -296,15 +361,16 @@ class Recorder:
     def plot(self):
         pass
 
-    def say(self, line):
+    def info(self, line):
         pass
 
 
+UPDATE_SECONDS, EVALUATION_SECONDS = 0.0005, 0.1
+
+
 def run_recorder(valid_costs, first=0, **changes):
-    recorder = Recorder(valid_costs)
-    recorder.next_step = first
-    hps = recorder.hps = get_default_hparams().replace(save_minutes=1000.0, **changes)
-    assert training.train(hps, ("train", "valid", "test"), recorder, recorder, recorder) == 0
+    recorder = Recorder(get_default_hparams().replace(save_minutes=1000.0, **changes), first, valid_costs)
+    assert training.train(recorder, ("train", "valid", "test"), recorder, recorder) == 0
     return recorder
 
 
@@ -343,30 +409,6 @@ def test_the_last_step_is_not_validated_twice():
     assert [call[1] for call in calls if call[0] == "valid"] == [30, 60]
 
 
-@pytest.mark.parametrize(
-    "step, rate",
-    [
-        (0, 0.001),
-        (1, 0.000999901),
-        (20, 0.00099802187988),
-        (2000, 0.00082053533961),
-        (10000, 0.00037418243597),
-        (10**7, 0.00001),
-    ],
-)
-def test_learning_rate(step, rate):
-    # (0.001 - 0.00001) 0.9999^step + 0.00001, worked out apart; the step is the count before the update
-    trainer = SimpleNamespace(hps=get_default_hparams(), roll_backs=0)
-    assert training.Trainer.learning_rate(trainer, step) == pytest.approx(rate, rel=1e-8)
-
-
-@pytest.mark.parametrize("step, share", [(0, 0.01), (20000, 1 - 0.99 * 0.3678702439), (10**7, 1.0)])
-def test_kl_weight_is_annealed(step, share):
-    # kl_weight (1 - (1 - 0.01) 0.99995^step), the power worked out apart
-    trainer = SimpleNamespace(hps=get_default_hparams().replace(kl_weight=0.5))
-    assert training.Trainer.kl_weight(trainer, step) == pytest.approx(0.5 * share, rel=1e-8)
-
-
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
 
@@ -389,7 +431,7 @@ def test_flags_of_the_training_script():
 
 
 @pytest.mark.parametrize(
-    "argument, wanted",
+    "argument, expected",
     [
         ("--resume_training", True),
         ("--resume_training=True", True),
@@ -401,9 +443,9 @@ def test_flags_of_the_training_script():
     ],
 )
 @pytest.mark.parametrize("after", [[], ["--log_root=elsewhere"]])
-def test_resume_training_in_all_its_forms(argument, wanted, after):
+def test_resume_training_in_all_its_forms(argument, expected, after):
     args = training.parse_args([argument, *after])
-    assert args.resume_training is wanted
+    assert args.resume_training is expected
     assert args.log_root == ("elsewhere" if after else "outputs/log")
 
 
@@ -416,15 +458,14 @@ def test_wrong_flags_end_with_code_2(argument, capsys):
 
 
 def test_flags_of_the_sampling_script():
+    import sketch_pix2seq_sampling as sampling
+
     args = vars(sampling.parse_args([]))
     original = {"data_dir": "datasets", "model_dir": "outputs/snapshot", "sampling_dir": "outputs/sampling"}
     assert {name: args[name] for name in original} == original
     assert args["num_drawings"] is None and args["split"] is None  # 20 of the test split, see test_sampling.py
     given = sampling.parse_args(["--data_dir=d", "--model_dir", "m", "--sampling_dir=s"])
     assert (given.data_dir, given.model_dir, given.sampling_dir) == ("d", "m", "s")
-
-
-def test_temperatures_and_grid_of_the_sampling_script():
     assert sampling.TEMPERATURES == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     assert (sampling.GRID_ROWS, sampling.GRID_SPACING) == (3, 20)
 

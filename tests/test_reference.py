@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 if __name__ == "__main__":  # pytest finds the modules by pyproject.toml
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import quiet_tensorflow  # noqa: F401
 
 import tensorflow as tf
 from numpy_reference import relative_error
@@ -51,45 +50,45 @@ BOUNDS = {
 def measure(directory: str) -> dict[str, dict[str, float]]:
     """Group of quantities -> quantity -> relative error against what the original wrote."""
     with np.load(REFERENCE / directory / "io.npz", allow_pickle=False) as file:
-        wanted = dict(file)
+        expected = dict(file)
     model = Model(load_hparams(REFERENCE / directory))
     load_snapshot(model, REFERENCE / directory)
     conditional = model.hps.conditional
-    strokes, z = wanted.pop("input_data"), wanted.pop("batch_z", None)
-    images = wanted.pop("input_image")
-    found = {}
+    strokes, z = expected.pop("input_data"), expected.pop("batch_z", None)
+    images = expected.pop("input_image")
+    actual = {}
     if conditional:
-        found["mean"], found["presig"] = model.encode(images)
-    found["initial_state"] = model.initial_state(z, len(strokes))
+        actual["mean"], actual["presig"] = model.encode(images)
+    actual["initial_state"] = model.initial_state(z, len(strokes))
     with tf.GradientTape() as tape:
-        params, found["final_state"] = model.decode(strokes[:, :-1], z)
-        found["r_cost_train"] = reconstruction_loss(params, strokes[:, 1:], mask_padding=False)
-    found["r_cost_eval"] = reconstruction_loss(params, strokes[:, 1:], mask_padding=True)
-    found |= params._asdict()
-    gradients = tape.gradient(found["r_cost_train"], model.weights)
-    found |= {f"grad/vector_rnn/{name}": gradient for name, gradient in gradients.items() if gradient is not None}
-    greedy, _ = sample(model, len(wanted["greedy_strokes"]), greedy_mode=True, z=None if z is None else z[0])
-    found["greedy_strokes"] = greedy
+        params, actual["final_state"] = model.decode(strokes[:, :-1], z)
+        actual["r_cost_train"] = reconstruction_loss(params, strokes[:, 1:], mask_padding=False)
+    actual["r_cost_eval"] = reconstruction_loss(params, strokes[:, 1:], mask_padding=True)
+    actual |= params._asdict()
+    gradients = tape.gradient(actual["r_cost_train"], model.weights)
+    actual |= {f"grad/vector_rnn/{name}": gradient for name, gradient in gradients.items() if gradient is not None}
+    greedy, _ = sample(model, len(expected["greedy_strokes"]), greedy_mode=True, z=None if z is None else z[0])
+    actual["greedy_strokes"] = greedy
 
     errors = {group: {} for group in BOUNDS}
-    for name, value in wanted.items():
+    for name, value in expected.items():
         group = "mixture" if name in MixtureParams._fields else "encoder" if name in ("mean", "presig") else name
         group = "gradients" if name.startswith("grad/") else group
-        errors[group][name] = relative_error(found[name], value)  # KeyError: a quantity that nothing here computes
+        errors[group][name] = relative_error(actual[name], value)  # KeyError: a quantity that nothing here computes
     return errors
 
 
 def table() -> str:
-    """The largest relative errors as a Markdown table: a row a quantity, a column a directory."""
+    """The largest relative errors as a Markdown table: one row per quantity, one column per directory."""
     rows = ["| largest relative error | " + " | ".join(STEPS) + " | bound |", "|---" * (len(STEPS) + 2) + "|"]
     measured = {directory: measure(directory) for directory in STEPS}
     for group, bound in BOUNDS.items():
         quantities = dict.fromkeys(name for errors in measured.values() for name in errors[group])
         for quantity in [group] if group == "gradients" else quantities:  # of some 50 weights the worst stands for all
-            found = [
+            of_each = [
                 errors[group] if group == "gradients" else errors[group].get(quantity) for errors in measured.values()
             ]
-            worst = [max(errors.values(), default=None) if isinstance(errors, dict) else errors for errors in found]
+            worst = [max(errors.values(), default=None) if isinstance(errors, dict) else errors for errors in of_each]
             cells = ["-" if error is None else f"{error:.1e}" for error in worst]
             rows.append(f"| {quantity} | " + " | ".join(cells) + f" | {bound:.0e} |")
     return "\n".join(rows)
@@ -213,9 +212,9 @@ def test_booleans_as_numbers_and_data_set_as_text(tmp_path):
     assert hps.conditional is True and hps.use_input_dropout is False
     assert hps.data_set == ["cat.npz"]
     config = json.loads((directory / "model_config.json").read_text())
-    for text, wanted in (("[a.npz,b.npz]", ["a.npz", "b.npz"]), ("['a.npz', 'b.npz']", ["a.npz", "b.npz"])):
+    for text, expected in (("[a.npz,b.npz]", ["a.npz", "b.npz"]), ("['a.npz', 'b.npz']", ["a.npz", "b.npz"])):
         (directory / "model_config.json").write_text(json.dumps(config | {"data_set": text}))
-        assert load_hparams(directory).data_set == wanted
+        assert load_hparams(directory).data_set == expected
 
 
 def spoil(change):
@@ -297,9 +296,9 @@ def test_no_snapshot_or_a_damaged_one(tmp_path):
 
 
 def test_table_names_every_directory_and_quantity(monkeypatch):
-    found = {group: {group: 2e-7} for group in BOUNDS}
-    found |= {"encoder": {"mean": 2e-7, "presig": 3e-7}, "gradients": {"a": 1e-7, "b": 4e-7}}
-    monkeypatch.setattr(sys.modules[__name__], "measure", lambda directory: found)
+    measured = {group: {group: 2e-7} for group in BOUNDS}
+    measured |= {"encoder": {"mean": 2e-7, "presig": 3e-7}, "gradients": {"a": 1e-7, "b": 4e-7}}
+    monkeypatch.setattr(sys.modules[__name__], "measure", lambda directory: measured)
     lines = table().splitlines()
     assert len(lines) == 2 + len(BOUNDS) + 1 and all(line.count("|") == len(STEPS) + 3 for line in lines)
     assert lines[2] == "| mean | " + "2.0e-07 | " * len(STEPS) + "1e-05 |"
