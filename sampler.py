@@ -276,7 +276,7 @@ def add_drawing_flags(parser: argparse.ArgumentParser, num_drawings: int, temper
     test = parser.add_argument_group("which test drawings")
     test.add_argument("--split", choices=SPLITS, help="of which split (default: test)")
     test.add_argument("--category", help="only drawings of this category")
-    test.add_argument("--index", type=int, nargs="+", help="these drawings, by index in order of length")
+    test.add_argument("--index", type=int, nargs="+", help="these drawings: by index in order of length, or in a file")
     test.add_argument("--num_drawings", type=int, help=f"how many, at random (default: {num_drawings})")
     how = parser.add_argument_group("how to draw")
     how.add_argument("--num", type=int, help="drawings at each temperature (default: 3)")

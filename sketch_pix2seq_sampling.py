@@ -14,6 +14,7 @@ set; everything else needs the snapshot alone. To mix and to complete drawings: 
 from quiet_tensorflow import describe_device
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def parse_args(argv) -> argparse.Namespace:
     argv = sys.argv[1:] if argv is None else [str(item) for item in argv]
     moved = [flag for flag in (item.partition("=")[0] for item in argv) if flag in EDIT_FLAGS]
     if moved:
-        raise ValueError(f"{moved[0]} belongs to another script: python sketch_pix2seq_edit.py {' '.join(argv)}")
+        raise ValueError(f"{moved[0]} belongs to another script: python sketch_pix2seq_edit.py {shlex.join(argv)}")
     parser = make_parser(__doc__)
     mode = parser.add_argument_group("instead of test drawings, one of")
     mode.add_argument("--image", nargs="+", metavar="PATH", help="images, or directories of them, any size")
