@@ -18,9 +18,17 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from read_image import load_image, open_image
-from render_svg2bitmap import contact_sheet, make_pool, rasterize_all, render_category, svg_path, svg_text
+from render_svg2bitmap import grid, make_pool, rasterize_all, render_category, svg_path, svg_text
 from script import make_parser, run_script
-from utils import DRAWING_SETTINGS, SPLITS, PackedStrokes, get_bounds, get_scale_factor, load_strokes
+from utils import (
+    DRAWING_SETTINGS,
+    SPLITS,
+    PackedStrokes,
+    get_bounds,
+    get_scale_factor,
+    load_packed_strokes,
+    load_strokes,
+)
 
 QUICKDRAW = (345, 75_000)  # categories, drawings in each
 SIDE = 48
@@ -76,13 +84,15 @@ def measure_speed(path: Path, pool, folder: Path) -> None:
     total = sum(len(strokes[split]) for split in SPLITS)
     some = normalised(strokes, "train", 100)
 
+    packed = {split: PackedStrokes.pack(drawings) for split, drawings in strokes.items()}
+
     def render(pool, strokes):
         render_category(strokes, folder / "x_48x48.npz", SIDE, SIDE, "cairo", pool)
 
     ways = {
         "one SVG file, CairoSVG parse and PNG each": (len(some), lambda: render_one_by_one(some, folder)),
-        "--render_mode=cairo, to the saved file": (total, lambda: render(pool, strokes)),
-        "the same, and reading the strokes": (total, lambda: render(pool, load_strokes(path))),
+        "--render_mode=cairo, to the saved file": (total, lambda: render(pool, packed)),
+        "the same, and reading the strokes": (total, lambda: render(pool, load_packed_strokes(path))),
     }
     turns = [{way: count / timed(work) for way, (count, work) in ways.items()} for _ in range(REPEATS)]
     rates = {way: max(turn[way] for turn in turns) for way in ways}
@@ -90,7 +100,7 @@ def measure_speed(path: Path, pool, folder: Path) -> None:
     print(f"{path.stem}: {total:,} drawings of {points:.0f} points, {SIDE} x {SIDE}")
     for way, rate in rates.items():
         print(f"  {way:42} {rate:8,.0f} drawings/s {rate / slowest:6.1f} x")
-    works = (len(some), lambda: render_one_by_one(some, folder)), (total, lambda: render(None, strokes))
+    works = (len(some), lambda: render_one_by_one(some, folder)), (total, lambda: render(None, packed))
     before, after = (min(timed(work, time.process_time) for _ in range(REPEATS)) / n * 1e6 for n, work in works)
     print(f"  processor time of one: {before:,.0f} and {after:,.0f} microseconds, {before / after:.1f} x on each core")
     hours = QUICKDRAW[0] * QUICKDRAW[1] / list(rates.values())[-1] / 3600
@@ -209,7 +219,7 @@ def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None)
         f"({right / len(drawings):.1%}, chance {1 / len(drawings):.1%}); {seconds / len(drawings):.2f} s per image"
     )
     if sheet is not None:
-        contact_sheet(tiles, sheet, 5, "photo | load_image | training bitmap")
+        grid(tiles, 5, title="photo | load_image | training bitmap").save(sheet)
 
 
 def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:

@@ -12,8 +12,9 @@ from numpy_reference import relative_error
 import sketch_pix2seq_train as training
 from distributed import DistributedContext
 from model import get_default_hparams, pad_strokes
+from seeds import PURPOSES, seed_for, stateless_seed
 from sketch_pix2seq_train import Trainer
-from utils import PURPOSES, Batch, DataLoader, seed_for, stateless_seed
+from utils import Batch, DataLoader
 
 SIZES = {"dec_model": "lstm", "dec_rnn_size": 7, "z_size": 4, "num_mixture": 3, "img_H": 9, "img_W": 13}
 LENGTHS = [3, 5, 1, 6]
