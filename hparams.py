@@ -171,7 +171,7 @@ def _in_words(name, interval):
     words = "above " * (interval[0] == "(") + least
     words += " or more" * (interval[0] == "[") if most == "inf" else ""
     words += "" if most == "inf" else " to " + "below " * (interval[-1] == ")") + most
-    return words + ", the probability to KEEP" * name.endswith("_dropout_prob")
+    return words + ", the probability to keep" * name.endswith("_dropout_prob")
 
 
 def _split_outside_brackets(text):
