@@ -189,14 +189,9 @@ class Trainer:
         key = (function, len(microbatches))
         if not self.context.single or key in self.compiled or tf.config.functions_run_eagerly():
             return
-        images = microbatches[0][0].images.shape[1:]
-        batch = Batch(
-            points=tf.TensorSpec([None, 3], tf.float32),
-            lengths=tf.TensorSpec([None], tf.int32),
-            images=tf.TensorSpec([None, *images], tf.uint8),
-            indices=tf.TensorSpec([None], tf.int64),
-        )
-        specs = ((batch, tf.TensorSpec([2], tf.int32)),) * len(microbatches)
+        batch, seed = microbatches[0]
+        batch = Batch(*(tf.TensorSpec([None, *field.shape[1:]], field.dtype) for field in batch))
+        specs = ((batch, tf.TensorSpec.from_tensor(seed)),) * len(microbatches)
         function.get_concrete_function(specs, *map(tf.TensorSpec.from_tensor, others))
         self.compiled.add(key)
 

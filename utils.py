@@ -324,7 +324,8 @@ class Batch(NamedTuple):
     def shard(self, index: int, count: int) -> "Batch":
         """Every ``count``-th drawing, from the ``index``-th on."""
         packed = PackedStrokes.from_packed(self.points, self.lengths).gather(np.arange(len(self.lengths))[index::count])
-        return Batch(packed.points, packed.lengths, self.images[index::count], self.indices[index::count])
+        own = {name: field[index::count] for name, field in self._asdict().items()}
+        return Batch(**{**own, "points": packed.points})
 
 
 class DataLoader:
@@ -399,18 +400,19 @@ class DataLoader:
         """``batch_size`` distinct drawings at random (all, if there are fewer), augmented."""
         rng = self.rng if rng is None else rng
         indices = rng.choice(len(self), min(self.batch_size, len(self)), replace=False)
-        strokes, images = self._augment(self.packed.gather(indices), rng), self.images[indices]
-        if self.rasterize is not None:
-            images = self.rasterize(strokes.drawings(), self.labels[indices])
-        return Batch(strokes.points, strokes.lengths.astype(np.int32), images, indices)
+        return self._batch(indices, self._augment(self.packed.gather(indices), rng), self.rasterize)
 
     def get_batch(self, i: int) -> Batch:
         """The ``i``-th evaluation batch: consecutive drawings, not augmented."""
         if not 0 <= i < self.num_batches:
             raise IndexError(f"batch {i} of {self.num_batches}")
         indices = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, len(self)))
-        strokes = self.packed.gather(indices)
-        return Batch(strokes.points, strokes.lengths.astype(np.int32), self.images[indices], indices)
+        return self._batch(indices, self.packed.gather(indices))
+
+    def _batch(self, indices: np.ndarray, strokes: PackedStrokes, rasterize: Callable | None = None) -> Batch:
+        """All fields of a batch but for the strokes as they are stored, unless bitmaps are rasterised anew."""
+        images = self.images[indices] if rasterize is None else rasterize(strokes.drawings(), self.labels[indices])
+        return Batch(points=strokes.points, lengths=strokes.lengths.astype(np.int32), images=images, indices=indices)
 
     def _augment(self, strokes: PackedStrokes, rng: np.random.Generator) -> PackedStrokes:
         """Stretched, turned, mirrored, thinned; drawings that are rasterised anew keep their longer side."""

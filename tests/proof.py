@@ -102,9 +102,8 @@ def compare(before: Path, after: Path) -> None:
             elif np.array_equal(a, b):
                 print(f"{name}: equal")
             else:
-                print(
-                    f"{name}: {np.abs(a - b).max() / np.abs(a).max():.1e} (from {a.ravel()[-1]:.4f} to {b.ravel()[-1]:.4f})"
-                )
+                error, last = np.abs(a - b).max() / np.abs(a).max(), (float(x.ravel()[-1]) for x in (a, b))
+                print("{}: {:.1e} (last {:.4f}, now {:.4f})".format(name, error, *last))
     old, new = (json.loads((directory / "pictures.json").read_text()) for directory in (before, after))
     same = sum(new.get(name) == digest for name, digest in old.items())
     print(f"pictures: {same} of {len(old)} equal")
