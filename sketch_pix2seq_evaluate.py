@@ -147,8 +147,8 @@ def score_drawings(
         report |= {"rec": {}, "rec_real": real, "rec_counts": real["value"] >= MIN_CLASSIFIER_ACCURACY}
     if "ret" in args.scores:
         report |= {key: {} for key in RET_TITLES}
-    for number, temperature in enumerate(args.temperatures):
-        seeds = [seed_for(args.seed, "sample", index, 0, number) for index in everything]
+    for temperature in args.temperatures:
+        seeds = [seed_for(args.seed, "sample", index, 0, round(1e6 * temperature)) for index in everything]
         drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seeds)
         bitmaps = rasterize_augmented(rasterize_all, hps, rescale, drawings, test.labels)
         first = bitmaps if first is None else first

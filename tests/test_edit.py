@@ -31,7 +31,7 @@ def test_interpolation_begins_and_ends_at_the_images(snapshot, images, tmp_path)
     sampler = make_sampler(snapshot, [0.1], greedy=True)
     codes = sampler.encode(sampler.load_images([str(images)])[1])
     rows = edit.interpolate(sampler, [str(images / f"{name}.png") for name in "abcd"], 3)
-    ends = draw_codes(sampler.model, codes, np.ones(4), 60, 0, greedy=True)
+    ends = draw_codes(sampler.model, codes, np.ones(4), 60, range(4), greedy=True)
     corners = [rows[1].tiles[0], rows[1].tiles[2], rows[3].tiles[0], rows[3].tiles[2]]
     for corner, end in zip(corners, ends, strict=True):
         np.testing.assert_allclose(corner.strokes, end, atol=1e-4)
@@ -49,7 +49,7 @@ def test_analogy_and_greedy(snapshot, images, tmp_path):
     assert [path.name for path in (out / "analogy").iterdir()] == ["greedy.svg"]
     sampler = make_sampler(snapshot, [0.1], greedy=True)
     (row,) = edit.analogy(sampler, [three[0], three[1], three[1]])  # a - b + b
-    (alone,) = sampler.draw(sampler.encode(sampler.load_images(three[:1])[1]))
+    (alone,) = sampler.draw(sampler.encode(sampler.load_images(three[:1])[1]), [0])
     np.testing.assert_allclose(row.tiles[-1].strokes, alone[0], atol=1e-4)
 
 
@@ -122,7 +122,7 @@ def test_endings_are_those_of_the_training_drawings_that_fit_best():
         strokes = utils.load_strokes(ROOT / f"datasets/npz/doodle_{name}.npz")
         scale_factor = utils.get_scale_factor(strokes["train"])
         doodles += [drawing / [scale_factor, scale_factor, 1] for drawing in strokes["test"][:3]]
-    codes = encode_images(model, rasterize_all(doodles, 48, 48), False, 0)
+    codes = encode_images(model, rasterize_all(doodles, 48, 48))
     drawings = draw_codes(model, codes, np.ones(12), 60, 0, greedy=True)
     for code, drawing in zip(codes, drawings, strict=True):
         best = edit.fitting_codes(model, drawing[: max(1, len(drawing) // 2)], codes, 15)

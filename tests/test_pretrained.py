@@ -39,7 +39,7 @@ def test_a_circle_is_drawn_as_one():
     model, _ = load_model(PRETRAINED)
     down, across = np.mgrid[:48, :48] - 23.5
     ring = np.clip(np.abs(np.hypot(down, across) - 19.0) - 0.4, 0, 1) * 255.0
-    codes = encode_images(model, ring[None], False, 0)
+    codes = encode_images(model, ring[None])
     for drawing in draw_codes(model, np.repeat(codes, 5, axis=0), np.full(5, 0.1), 250, 0):
         first = strokes_to_lines(drawing)[0]
         turned = np.unwrap(np.angle((first - (first.min(0) + first.max(0)) / 2) @ [1, 1j]))

@@ -212,8 +212,8 @@ def test_noise_of_z_in_training_and_validation(monkeypatch, skip_padding, is_tra
 def test_noise_of_z_in_sampling():
     model = noisy_model(Model(get_default_hparams().replace(**NOISY)))
     images = np.zeros([4000, 8, 8], np.uint8)
-    check_noise(*(encode_images(model, images, True, seed) for seed in (1, 1, 2)))
-    np.testing.assert_allclose(encode_images(model, images, False, 1), np.tile(MEAN, [4000, 1]), rtol=1e-6)
+    check_noise(*(encode_images(model, images, [(seed, i) for i in range(4000)]) for seed in (1, 1, 2)))
+    np.testing.assert_allclose(encode_images(model, images), np.tile(MEAN, [4000, 1]), rtol=1e-6)
 
 
 def test_z_is_standard_normal_where_none_is_given():
