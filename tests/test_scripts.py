@@ -79,7 +79,8 @@ def test_sketch_rnns_encoder_with_a_kl_term(data_dir, tmp_path, capsys):  # of i
 
 
 def test_augmented_bitmaps_and_the_pens_glimpse(data_dir, tmp_path):
-    augmented = "augment_bitmaps=True,random_rotation=10,mirror_prob=0.5,use_position=True,position_features=3,position_noise_std=0.1"
+    augmented = "augment_bitmaps=True,random_rotation=10,mirror_prob=0.5"
+    augmented += ",use_position=True,position_features=3,position_noise_std=0.1"
     assert train(data_dir, tmp_path, f"{TINY},num_steps=4,dec_model=lstm,{augmented}") == 0
     flags = [f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'snapshot'}"]
     assert sketch_pix2seq_sampling.main([*flags, f"--sampling_dir={tmp_path / 'sampling'}", "--num_drawings=2"]) == 0
