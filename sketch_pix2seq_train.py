@@ -250,9 +250,11 @@ def train(trainer: Trainer, loaders: tuple, snapshots: Snapshots, log: RunLog) -
                 log.train(step, trainer.rates(step), losses, train_seconds)
                 train_seconds = 0.0
             if int(trainer.skipped_in_a_row) >= MAX_SKIPPED_IN_A_ROW:
+                good = f"the last good snapshot is {snapshots.newest}; go on from it"
+                good = good if snapshots.newest else "there is no snapshot; begin anew"
                 log.info(
-                    f"{MAX_SKIPPED_IN_A_ROW} updates in a row were not finite: the run ends at step {step}; the last "
-                    f"good snapshot is {snapshots.newest}; go on from it with a smaller learning_rate"
+                    f"{MAX_SKIPPED_IN_A_ROW} updates in a row were not finite: the run ends at step {step}; {good} "
+                    "with a smaller learning_rate"
                 )
                 return NOT_FINITE_CODE
             due = step % hps.save_every == 0 and step > 0

@@ -75,6 +75,7 @@ def run_in_graphs(toy_data, monkeypatch):
 
 
 @pytest.fixture
-def run_training(run_in_graphs, eagerly):
-    """The same without graphs: most promises hold or fail without them."""
+def run_training(run_in_graphs, eagerly, monkeypatch):
+    """The same without graphs and microbatches: most promises hold or fail without them."""
+    monkeypatch.setattr(sketch_pix2seq_train, "CPU_MICROBATCHES", 1)
     return run_in_graphs

@@ -61,7 +61,7 @@ def make_strokes(rng: np.random.Generator, rows: int, steps: int) -> np.ndarray:
 # Data and runs
 
 
-def make_toy_data(data_dir: Path, lengths: tuple = (3, 9), sizes: tuple = (16, 48), change=lambda x: 20 * x) -> Path:
+def make_toy_data(data_dir: Path, lengths: tuple = (2, 6), sizes: tuple = (16, 48), change=lambda x: 20 * x) -> Path:
     """A category of 20 drawings of random lengths and ``change``d random offsets, with bitmaps of noise."""
     rng = np.random.default_rng(0)
     strokes = {}
