@@ -240,6 +240,6 @@ def kl_cost(mean: tf.Tensor, presig: tf.Tensor) -> tf.Tensor:
     return -0.5 * tf.reduce_mean(1.0 + presig - tf.square(mean) - tf.exp(presig), axis=1)
 
 
-def kl_weight(hps: HParams, step: int) -> float:
+def kl_weight_at(hps: HParams, step: int) -> float:
     """kl_weight (1 - (1 - kl_weight_start) kl_decay_rate^step) (arXiv 1704.03477, eqs 12-13)."""
     return hps.kl_weight * (1.0 - (1.0 - hps.kl_weight_start) * hps.kl_decay_rate**step)

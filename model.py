@@ -1,8 +1,9 @@
 """Sketch-pix2seq: a bitmap in, pen strokes out (arXiv 1709.04121). Edit ``get_default_hparams()``.
 
-Letters: N batch, T steps, Z ``z_size``, H x W ``img_H`` x ``img_W``, U ``dec_rnn_size``, M ``num_mixture``,
-I what the decoder is fed at each step. Stroke-5 rows are (dx, dy, p1 pen down, p2 pen lifted, p3 end); the mixture is
-that of arXiv 1308.0850. What is not the paper's stands in extensions.py, off unless a hyper-parameter asks for it.
+Letters: N batch, T steps, P real points of all drawings (each drawing's end counts as one), Z ``z_size``, H x W
+``img_H`` x ``img_W``, U ``dec_rnn_size``, M ``num_mixture``, I numbers that the decoder is fed at each step. Stroke-5
+rows are (dx, dy, p1 pen down, p2 pen lifted, p3 end); the mixture is that of arXiv 1308.0850. What is not the paper's
+stands in extensions.py, off unless a hyper-parameter asks for it.
 """
 
 import math
@@ -106,8 +107,8 @@ def point_losses(params: MixtureParams, target: tf.Tensor) -> tuple[tf.Tensor, t
 def reconstruction_loss(params: MixtureParams, target: tf.Tensor, mask_padding: bool) -> tf.Tensor:
     """Mean over N*T of L_s (1 - p3) + L_p, for targets ``[N, T, 5]`` -> scalar (arXiv 1704.03477, eq. 9).
 
-    ``mask_padding`` multiplies L_p by (1 - p3), too: evaluation proper. A negative value is no fault: a density
-    may exceed 1.
+    ``mask_padding`` multiplies L_p by (1 - p3), too, as the original's evaluation does. A negative value is no fault: a
+    density may exceed 1. Training sums the same ``point_losses`` itself.
     """
     stroke_loss, pen_loss = point_losses(params, target)
     real = 1.0 - tf.reshape(target, [-1, 5])[:, 4]
@@ -155,10 +156,17 @@ ENCODERS = {"cnn": PaperCNN, **extensions.ENCODERS}
 
 
 class Code(NamedTuple):
-    """All that a decoder needs of a drawing. Wherever one goes, a bare z goes, too."""
+    """All that a decoder needs of a drawing. Every function that takes one takes a bare z, too."""
 
     z: tf.Tensor  # [N, Z]; [N, 0] for an unconditional model
-    features: Any = None  # what the decoder's plugs read beside z; None for the paper's model
+    features: Any = None  # what plugs of extensions.py read beside z; None for the paper's model
+
+    def gather(self, indices) -> "Code":
+        """The code of some of the drawings."""
+        features = None
+        if self.features is not None:
+            features = tf.nest.map_structure(lambda part: tf.gather(part, indices), self.features)
+        return Code(tf.gather(self.z, indices), features)
 
 
 def pad_strokes(points: tf.Tensor, lengths: tf.Tensor, steps: tf.Tensor | int) -> tf.Tensor:
@@ -174,14 +182,14 @@ def pad_strokes(points: tf.Tensor, lengths: tf.Tensor, steps: tf.Tensor | int) -
 
 
 class Model(tf.Module):
-    """Encoder and decoder. ``weights`` holds every variable under the original's name, less ``vector_rnn/``."""
+    """Encoder and decoder. ``weights``: every variable, by the original's name without its prefix ``vector_rnn/``."""
 
     def __init__(self, hps: HParams):
         super().__init__()
         self.hps = hps
         init, weights = Initializer(hps.seed), {}
         z_size = hps.z_size if hps.conditional else 0
-        self.decoder_features = extensions.make_decoder_features(hps, init)  # none in the paper's model
+        self.decoder_features = extensions.make_decoder_features(hps, init)  # plugs; the paper's model has none
         input_size = 5 + sum(plug.size for plug in self.decoder_features) + z_size
         self.cell = CELLS[hps.dec_model](input_size, hps.dec_rnn_size, init)
         self.state_size = sum(self.cell.state_sizes)
@@ -279,8 +287,7 @@ class Model(tf.Module):
         """
         order = tf.argsort(lengths, direction="DESCENDING")  # so that at each step the first rows go on
         strokes, targets = tf.gather(strokes, order), tf.gather(targets, order)  # [N, T, 5], [N, T, 5]
-        code = self.as_code(code, tf.shape(strokes)[0])
-        code = tf.nest.map_structure(lambda part: part if part is None else tf.gather(part, order), code)
+        code = self.as_code(code, tf.shape(strokes)[0]).gather(order)
         goes_on = tf.range(tf.shape(strokes)[1])[:, None] <= tf.gather(lengths, order)[None]  # [T, N]
         counts = tf.reduce_sum(tf.cast(goes_on, tf.int32), axis=1)  # [T]
         output, _ = self._decode(strokes, code, None, training, seed, counts)  # [P, 3 + 6M]
@@ -297,7 +304,8 @@ class Model(tf.Module):
             seeds = tf.unstack(tf.random.split(seed, 3))
         seen = [plug.sequence(plug.begin(code), strokes) for plug in self.decoder_features]
         x = tf.transpose(tf.concat([strokes, *seen], axis=2), [1, 0, 2])  # [T, N, 5]; with plugs, wider
-        context, masks = code.z if hps.conditional else None, None  # [N, Z]: (stroke, z) is I numbers
+        context = code.z if hps.conditional else None  # [N, Z]; (stroke, plugs, z) are I numbers
+        masks = None
         if training and hps.use_input_dropout:
             if context is not None:
                 x = tf.concat([x, tf.tile(context[None], [steps, 1, 1])], axis=2)  # [T, N, I]
@@ -333,9 +341,9 @@ class Model(tf.Module):
         temperature = temperature[:, None]
 
         def body(t, x, seen_states, state, ended, strokes, outputs):
-            seen = [plug.step(s, x) for plug, s in zip(self.decoder_features, seen_states, strict=True)]
-            seen_states = tuple(s for _, s in seen)
-            h, state = self.cell.step(tf.concat([x, *(s for s, _ in seen)], axis=1), state, dense, params)  # [N, U]
+            steps = [plug.step(own, x) for plug, own in zip(self.decoder_features, seen_states, strict=True)]
+            seen, seen_states = [part for part, _ in steps], tuple(own for _, own in steps)
+            h, state = self.cell.step(tf.concat([x, *seen], axis=1), state, dense, params)  # [N, U]
             output = self._output(h)  # [N, 3 + 6M]
             chance = tf.random.fold_in(seed, t) if noise is None else noise[t]
             x = draw_point(mixture_params(output), temperature, greedy, chance)  # [N, 5]
@@ -405,13 +413,12 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
     temperature = np.broadcast_to(np.asarray(temperature, np.float32), [rows])
     if not (temperature > 0).all():
         raise ValueError("temperature must be above 0; greedy_mode=True draws without chance")
-    noise = None
-    if seed is None:
-        seed = int(np.random.default_rng().integers(2**31))
-    elif np.ndim(seed):
-        noise = np.stack([np.random.default_rng(own).normal(size=[seq_len, 4]) for own in seed], axis=1)
-        noise, seed = tf.constant(noise, tf.float32), 0  # [seq_len, N, 4]
-    code = _complete_code(model, code, rows, seed)
+    seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+    rngs = [np.random.default_rng(own) for own in (seed if np.ndim(seed) else [seed])]
+    code, noise = _complete_code(model, code, rows, rngs), None
+    if np.ndim(seed):
+        noise = tf.constant(np.stack([rng.normal(size=[seq_len, 4]) for rng in rngs], axis=1), tf.float32)
+        seed = 0
     return model.generate(
         code,
         model.initial_state(code),
@@ -426,12 +433,12 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
     )
 
 
-def _complete_code(model, code, rows, seed):
+def _complete_code(model, code, rows, rngs):
     """A Code of ``rows`` drawings; z drawn from N(0, 1) where none is given."""
     if not model.hps.conditional:
         return model.as_code(None, rows)
     if code is None:
-        code = np.random.default_rng(seed).normal(size=[rows, model.hps.z_size])
+        code = np.concatenate([rng.normal(size=[rows // len(rngs), model.hps.z_size]) for rng in rngs])
     code = model.as_code(code, rows)
     return code._replace(z=tf.reshape(code.z, [rows, model.hps.z_size]))
 
@@ -459,8 +466,8 @@ def sample_batch(
     """Draw one drawing for each row of z ``[N, Z]`` or of a Code, together; stops when all have ended.
 
     ``temperature`` is one number or one for each drawing; without z (unconditional, or z ~ N(0, 1)) give ``num``.
-    ``seed`` is one number for all together, or a list of one (or of ``seeds.seed_for``) for each drawing, which then
-    does not depend on the others.
+    ``seed`` is one number for all together, or a list with a seed for each drawing, which may be a number or a tuple of
+    ``seeds.seed_for``: then no drawing depends on the others.
     ``prefix``: a stroke-3 beginning ``[k, 3]``, k < ``seq_len``, for each, that the drawing goes on from.
     Returns stroke-5 arrays, each cut before its end: an empty one ended at once.
     """
@@ -468,10 +475,10 @@ def sample_batch(
         raise ValueError("give z, or num drawings to make")
     rows = num if z is None else len(z.z if isinstance(z, Code) else z)
     if rows == 1 and np.ndim(seed):  # a product of one row is rounded differently: drawn twice, it is as in a batch
-        twice = None if z is None else tf.nest.map_structure(lambda part: tf.repeat(part, 2, axis=0), z)
-        both = None if prefix is None else list(prefix) * 2
-        temperature = np.broadcast_to(temperature, [1]).repeat(2)
-        return sample_batch(model, twice, seq_len, temperature, greedy_mode, 2, list(seed) * 2, both)[:1]
+        twice = None if z is None else model.as_code(z, 1).gather([0, 0])
+        both = None if prefix is None else [*prefix, *prefix]
+        temperatures = np.broadcast_to(temperature, [1]).repeat(2)
+        return sample_batch(model, twice, seq_len, temperatures, greedy_mode, 2, [*seed, *seed], both)[:1]
     strokes, _ = _generate(model, z, rows, seq_len, temperature, greedy_mode, False, seed, prefix)
     strokes = strokes.numpy()  # [t, N, 5]
     drawings = []

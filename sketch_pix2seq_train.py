@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from distributed import PEER_LOST, DistributedContext, choose_strategy, end_after_lost_worker
-from extensions import PRESETS, add_position_noise, kl_cost, kl_weight
+from extensions import PRESETS, add_position_noise, kl_cost, kl_weight_at
 from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
 from model import Model, get_default_hparams, pad_strokes, point_losses
 from render_svg2bitmap import rasterize_all
@@ -48,7 +48,7 @@ CPU_MICROBATCHES = 2  # of a batch, computed side by side
 class Trainer:
     """A model, its optimiser and all else that a run must remember to go on exactly where it stopped.
 
-    Data order, augmentation, noise and dropout of a step are functions of (seed, step, worker) alone.
+    Data order, augmentation, noise and dropout of a step are functions of (seed, step, worker, microbatch) alone.
     """
 
     def __init__(self, hps: HParams, context: DistributedContext | None = None):
@@ -168,7 +168,8 @@ class Trainer:
         """lr: (learning_rate - min) decay_rate^step + min; klw: the KL term's weight, if it has one."""
         hps = self.hps
         rate = (hps.learning_rate - hps.min_learning_rate) * hps.decay_rate**step + hps.min_learning_rate
-        return {"lr": rate, "klw": kl_weight(hps, step)} if hps.kl_weight > 0 else {"lr": rate}
+        has_kl = hps.conditional and hps.kl_weight > 0
+        return {"lr": rate, "klw": kl_weight_at(hps, step)} if has_kl else {"lr": rate}
 
     def random_batch(self, loader: DataLoader, step: int) -> Batch:
         """This worker's batch of a step, the same in every run of the same seed."""

@@ -123,7 +123,7 @@ def test_endings_are_those_of_the_training_drawings_that_fit_best():
         scale_factor = utils.get_scale_factor(strokes["train"])
         doodles += [drawing / [scale_factor, scale_factor, 1] for drawing in strokes["test"][:3]]
     codes = encode_images(model, rasterize_all(doodles, 48, 48))
-    drawings = draw_codes(model, codes, np.ones(12), 60, 0, greedy=True)
+    drawings = draw_codes(model, codes, np.ones(12), 60, range(12), greedy=True)
     for code, drawing in zip(codes, drawings, strict=True):
         best = edit.fitting_codes(model, drawing[: max(1, len(drawing) // 2)], codes, 15)
         np.testing.assert_array_equal(best[0], code)

@@ -40,7 +40,7 @@ def test_a_circle_is_drawn_as_one():
     down, across = np.mgrid[:48, :48] - 23.5
     ring = np.clip(np.abs(np.hypot(down, across) - 19.0) - 0.4, 0, 1) * 255.0
     codes = encode_images(model, ring[None])
-    for drawing in draw_codes(model, np.repeat(codes, 5, axis=0), np.full(5, 0.1), 250, 0):
+    for drawing in draw_codes(model, np.repeat(codes, 5, axis=0), np.full(5, 0.1), 250, range(5)):
         first = strokes_to_lines(drawing)[0]
         turned = np.unwrap(np.angle((first - (first.min(0) + first.max(0)) / 2) @ [1, 1j]))
         assert 0.8 < np.ptp(first[:, 0]) / np.ptp(first[:, 1]) < 1.25

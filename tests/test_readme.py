@@ -40,7 +40,6 @@ NOT_RUN = {
     "make test-all": "runs this",
     "make soak": "runs for long",
     "python tests/test_reference.py": "test_reference.py",
-    "python datasets/make_doodles.py --sheet doodles.png": "test_doodles.py",
     "python datasets/benchmark_render.py inkscape datasets/npz/aaron_sheep.npz": "needs Inkscape; test_render.py",
     "python sketch_pix2seq_evaluate.py --model_dir assets/pretrained": "needs SPG-20; test_pretrained.py",
     "python sketch_pix2seq_evaluate.py --model_dir assets/pretrained --evaluation_dir outputs/pretrained": (

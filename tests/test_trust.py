@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from miniatures import CELL_NAMES, ROOT, TINY, arguments, assert_same, contents, metrics, newest_state, state
 
+import run_log
 import sketch_pix2seq_train
 from hparams import HParams
 from model import Model
@@ -257,12 +258,12 @@ class KilledError(BaseException):
     """Stands for SIGKILL: nothing that follows is done."""
 
 
-def before(name: str):
+def before(name: str, module=sketch_pix2seq_train):
     """The run is killed when it comes to something."""
 
     def kill(monkeypatch):
         owner, _, attribute = name.rpartition(".")
-        owner = getattr(sketch_pix2seq_train, owner) if owner else sketch_pix2seq_train
+        owner = getattr(module, owner) if owner else module
 
         def die(*args, **kwargs):
             raise KilledError
@@ -297,7 +298,7 @@ def test_killed_at_an_awkward_moment(moment, finished, run_training, tmp_path, m
 def test_killed_while_metrics_are_taken_over(run, run_training, monkeypatch):
     rows = metrics(run)
     with monkeypatch.context() as patched, pytest.raises(KilledError):
-        before("write_file")(patched)
+        before("write_file", run_log)(patched)
         run_training(run, "--resume_training")
     assert metrics(run) == rows
 
