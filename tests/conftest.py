@@ -1,9 +1,10 @@
 """The order of the tests, and what several files of them read and none changes."""
 
+from quiet_tensorflow import tf
+
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 from helpers import make_snapshot, write_data
 from miniatures import TINY, arguments, make_toy_data
 from PIL import Image, ImageDraw
