@@ -212,10 +212,176 @@ class FourierPositionReadout:
         return seen[:, 0], state
 
 
+class PixelAlignedFeatures:
+    """Pixel-aligned features: what a small CNN makes of the bitmap, read where the pen is; and the ink that is left.
+
+    The CNN's maps are read bilinearly at the pen's position (PIFu, arXiv 1905.05172). Ink is left in a cell of the page
+    until a point or the line to it touches the cell: the decoder sees the cells around its pen, and sums over the page.
+    Positions are in pixels as every drawing's longer side is ``drawing_extent`` units, which fill the bitmap but for a
+    margin. A drawing without features (a bare z, or dropped in training) gives zeros, and a flag that says so.
+    """
+
+    FILTERS = (16, 32, 64, 96)
+    WINDOW = 7  # cells around the pen, on each side of a square
+    BLOCKS = 8  # sums over the page, on each side
+    MARGIN = 2.0  # units of both sides together, as bitmaps are drawn
+
+    def __init__(self, hps: HParams, init: Initializer):
+        self.size, self.side = hps.pixel_features, hps.img_H
+        self.pixels_per_unit = self.side / (hps.drawing_extent + self.MARGIN)
+        self.stride = max(1, round(self.side / 48))
+        self.cells = self.side // 2 // self.BLOCKS * self.BLOCKS  # of the ink that is left, on each side
+        self.weights, inputs, first = {}, 1, 3 if self.stride == 1 else 2 * self.stride
+        for level, filters in enumerate(self.FILTERS):
+            for k in range(1 if level == 0 else 2):
+                size = first if level == 0 else 3
+                name = f"pixels/level{level}_{k}"
+                stddev = math.sqrt(2.0 / (size**2 * inputs))
+                self.weights[f"{name}/DW"] = init.normal([size, size, inputs, filters], stddev)
+                self.weights[f"{name}/gamma"] = tf.Variable(tf.ones([filters]))
+                self.weights[f"{name}/beta"] = tf.Variable(tf.zeros([filters]))
+                inputs = filters
+        inputs = sum(self.FILTERS) + self.WINDOW**2 + self.BLOCKS**2 + 1
+        self.weights["pixels/dense_w"] = init.glorot([inputs, self.size])
+        self.weights["pixels/dense_b"] = tf.Variable(tf.zeros([self.size]))
+
+    def encode(self, images: tf.Tensor, present: tf.Tensor | None = None):
+        """Bitmaps ``[N, H, W, 1]`` -> (each level's map ``[N, S, S, C]``, ink ``[N, cells, cells]``, present ``[N]``)."""
+        ink = 1.0 - images / 255.0  # [N, H, W, 1]
+        x, maps = ink, []
+        for level in range(len(self.FILTERS)):
+            x = x if level == 0 else tf.nn.max_pool2d(x, 2, 2, "SAME")
+            for k in range(1 if level == 0 else 2):
+                weight, gamma, beta = (
+                    self.weights[f"pixels/level{level}_{k}/{name}"] for name in ("DW", "gamma", "beta")
+                )
+                x = tf.nn.conv2d(x, weight, self.stride if level == 0 else 1, "SAME")
+                mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
+                scale = gamma * tf.math.rsqrt(variance + 1e-3)
+                x = tf.nn.relu(x * scale + (beta - mean * scale))
+            maps.append(x)
+        pixels = self.side // self.cells  # of a cell's side
+        cells = tf.reshape(ink[:, : self.cells * pixels, : self.cells * pixels], [-1, *[self.cells, pixels] * 2])
+        present = tf.ones([tf.shape(images)[0]]) if present is None else present
+        return tuple(maps), tf.reduce_max(cells, axis=[2, 4]), present
+
+    def begin(self, code):
+        """(features, position ``[N, 2]``, whether a line goes on from it ``[N]``, cells covered ``[N, cells^2]``)."""
+        rows = tf.shape(code.z)[0]
+        features = code.features
+        if features is None:
+            sides = [-(-self.side // (self.stride * 2**level)) for level in range(len(self.FILTERS))]
+            maps = [tf.zeros([rows, side, side, filters]) for side, filters in zip(sides, self.FILTERS, strict=True)]
+            features = tuple(maps), tf.zeros([rows, self.cells, self.cells]), tf.zeros([rows])
+        fresh = tf.fill([rows], -1.0)  # the start token is no point: no line goes on from it
+        return features, tf.zeros([rows, 2]), fresh, tf.zeros([rows, self.cells**2])
+
+    # ---- all points at once
+
+    def sequence(self, state, strokes):
+        """``[N, T, size]``; zeros from the end of each drawing on. T begins with the start token."""
+        (maps, ink, present), position, _, _ = state
+        rows, steps = tf.unstack(tf.shape(strokes)[:2])
+        positions = position[:, None] + tf.cumsum(strokes[:, :, :2], axis=1)  # [N, T, 2]
+        index = tf.cast(tf.where(strokes[:, :, 4] < 0.5), tf.int32)  # [P, 2] of the real points, the start token's too
+        n, t = index[:, 0], index[:, 1]
+        pixels = self._to_pixels(tf.gather_nd(positions, index))  # [P, 2]
+        before = self._to_pixels(tf.gather_nd(positions, tf.stack([n, tf.maximum(t - 1, 0)], axis=1)))
+        down = tf.gather_nd(strokes[:, :, 2], tf.stack([n, tf.maximum(t - 1, 0)], axis=1)) * tf.cast(t > 1, tf.float32)
+        touched = self._cells_of_line(tf.where(down[:, None] > 0, before, pixels), pixels)  # [P, samples]
+        when = tf.fill([rows * self.cells**2], steps)  # the step that covers each cell
+        touched, at = tf.reshape(n[:, None] * self.cells**2 + touched, [-1]), tf.repeat(t, tf.shape(touched)[1])
+        when = tf.tensor_scatter_nd_min(when, touched[:, None], tf.where(at > 0, at, steps))
+        left = self._window(n, pixels, ink, tf.reshape(when, [rows, -1]), t)
+        block = tf.tile(self._block_of_cell()[None], [rows, 1])  # [N, cells^2]
+        lost = tf.stack([tf.repeat(tf.range(rows), self.cells**2), when, tf.reshape(block, [-1])], axis=1)
+        lost = tf.scatter_nd(lost, tf.reshape(ink, [-1]), [rows, steps + 1, self.BLOCKS**2])
+        sums = tf.reduce_sum(lost, axis=1, keepdims=True) - tf.cumsum(lost, axis=1)[:, :-1]  # [N, T, blocks]
+        seen = self._dense(self._read(maps, n, pixels), left, tf.gather_nd(sums, index), tf.gather(present, n))
+        return tf.scatter_nd(index, seen, [rows, steps, self.size])
+
+    # ---- one point at a time
+
+    def step(self, state, stroke):
+        """``[N, size]`` and the state after this stroke."""
+        (maps, ink, present), position, down, covered = state
+        rows = tf.range(tf.shape(stroke)[0])
+        before, position = self._to_pixels(position), position + stroke[:, :2]
+        pixels = self._to_pixels(position)
+        touched = self._cells_of_line(tf.where(down[:, None] > 0, before, pixels), pixels)  # [N, samples]
+        touched = tf.stack([tf.repeat(rows, tf.shape(touched)[1]), tf.reshape(touched, [-1])], axis=1)
+        is_point = tf.repeat(tf.cast(down >= 0, tf.float32), tf.shape(touched)[0] // tf.maximum(tf.shape(rows)[0], 1))
+        covered = tf.tensor_scatter_nd_max(covered, touched, is_point)
+        left = self._window(rows, pixels, ink, tf.cast(covered < 0.5, tf.int32), 0)
+        still = tf.reshape(ink, tf.shape(covered)) * (1.0 - covered)
+        shape = [-1, *[self.BLOCKS, self.cells // self.BLOCKS] * 2]
+        sums = tf.reshape(tf.reduce_sum(tf.reshape(still, shape), axis=[2, 4]), [-1, self.BLOCKS**2])
+        seen = self._dense(self._read(maps, rows, pixels), left, sums, present)
+        down = tf.where(down < 0, 0.0, stroke[:, 2])
+        return seen, ((maps, ink, present), position, down, covered)
+
+    # ---- parts of both
+
+    def _to_pixels(self, positions):
+        return self.side / 2 + self.pixels_per_unit * positions
+
+    def _read(self, maps, n, pixels):
+        """Each level's map of drawing n ``[P]`` at pixels ``[P, 2]``, bilinearly -> ``[P, sum of filters]``."""
+        parts = []
+        for level in maps:
+            side, filters = tf.shape(level)[1], level.shape[3]
+            top = tf.cast(side - 1, tf.float32)
+            at = tf.clip_by_value(pixels * tf.cast(side, tf.float32) / self.side - 0.5, 0.0, top)
+            low = tf.minimum(tf.floor(at), tf.maximum(top - 1.0, 0.0))
+            (x, y), (fx, fy) = tf.unstack(tf.cast(low, tf.int32), axis=1), tf.unstack(at - low, axis=1)
+            flat, first = tf.reshape(level, [-1, filters]), (n * side + y) * side + x
+            right, below = tf.minimum(1, side - 1), side * tf.minimum(1, side - 1)
+            corners = [
+                (0, (1 - fx) * (1 - fy)),
+                (right, fx * (1 - fy)),
+                (below, (1 - fx) * fy),
+                (right + below, fx * fy),
+            ]
+            parts.append(tf.add_n([tf.gather(flat, first + step) * share[:, None] for step, share in corners]))
+        return tf.concat(parts, axis=1)
+
+    def _cells_of_line(self, start, end):
+        """Cells that lines between pixels ``[P, 2]`` touch, by samples a cell apart at most -> ``[P, cells]``."""
+        share = tf.linspace(0.0, 1.0, self.cells)[None, :, None]
+        samples = (start[:, None] + (end - start)[:, None] * share) * (self.cells / self.side)
+        cells = tf.clip_by_value(tf.cast(tf.floor(samples), tf.int32), 0, self.cells - 1)
+        return cells[:, :, 1] * self.cells + cells[:, :, 0]
+
+    def _window(self, n, pixels, ink, when, t):
+        """Ink left in the cells around pixels ``[P, 2]`` at step t, that of cells covered later: ``[P, WINDOW^2]``."""
+        reach = self.WINDOW // 2
+        pad, side = [[0, 0], [reach, reach], [reach, reach]], self.cells + 2 * reach
+        ink = tf.reshape(tf.pad(ink, pad), [-1])
+        when = tf.reshape(tf.pad(tf.reshape(when, [-1, self.cells, self.cells]), pad), [-1])
+        cell = tf.cast(tf.floor(pixels * (self.cells / self.side)), tf.int32)
+        x, y = tf.unstack(tf.clip_by_value(cell, 0, self.cells - 1), axis=1)
+        around = tf.range(self.WINDOW)
+        around = tf.reshape(around[:, None] * side + around[None], [-1])
+        index = ((n * side + y) * side + x)[:, None] + around[None]  # [P, WINDOW^2]
+        later = tf.gather(when, index) > tf.reshape(t, [-1, 1])
+        return tf.gather(ink, index) * tf.cast(later, tf.float32)
+
+    def _block_of_cell(self):
+        block = tf.range(self.cells) * self.BLOCKS // self.cells
+        return tf.reshape(block[:, None] * self.BLOCKS + block[None], [-1])
+
+    def _dense(self, read, left, sums, present):
+        cells = (self.cells // self.BLOCKS) ** 2
+        seen = tf.concat([read, left, sums / cells], axis=1) * present[:, None]
+        seen = tf.concat([seen, present[:, None]], axis=1)
+        return tf.nn.relu(tf.matmul(seen, self.weights["pixels/dense_w"]) + self.weights["pixels/dense_b"])
+
+
 def make_decoder_features(hps: HParams, init: Initializer) -> list:
     """The plugs that the hyper-parameters ask for, in the order in which the decoder's weights know them."""
     plugs = [PenPosition()] if hps.use_position else []
-    return plugs + ([FourierPositionReadout(hps, init)] if hps.position_features else [])
+    plugs += [FourierPositionReadout(hps, init)] if hps.position_features else []
+    return plugs + ([PixelAlignedFeatures(hps, init)] if hps.pixel_features else [])
 
 
 # ---------------------------------------------------------------------------------------------------------

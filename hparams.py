@@ -19,7 +19,8 @@ ALIASES = {  # the spelling in older configurations, which are read for ever
 }
 # What gives the weights their shapes or their meaning: a run cannot go on with another value.
 ARCHITECTURE_FIELDS = (
-    "conditional enc_model enc_filters enc_rnn_size dec_model dec_rnn_size use_position position_features z_size "
+    "conditional enc_model enc_filters enc_rnn_size dec_model dec_rnn_size use_position position_features "
+    "pixel_features drawing_extent z_size "
     "num_mixture img_H img_W"
 ).split()
 # What validation measures, and on what: losses before and after a change of one do not compare.
@@ -27,11 +28,11 @@ VALIDATION_FIELDS = "data_set max_seq_len skip_padding kl_weight kl_tolerance".s
 
 INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amount of memory
     "[1, 16384]": "img_H img_W max_seq_len enc_filters enc_rnn_size dec_rnn_size z_size num_mixture",
-    "[0, 16384]": "position_features",
+    "[0, 16384]": "position_features pixel_features drawing_extent",
     "[1, inf)": "num_steps save_every keep_snapshots batch_size",
     "(0, inf)": "save_minutes learning_rate grad_clip",
     "[0, inf)": "min_learning_rate random_rotation position_noise_std kl_weight kl_tolerance",
-    "[0, 1]": "decay_rate augment_stroke_prob mirror_prob kl_weight_start kl_decay_rate",
+    "[0, 1]": "decay_rate augment_stroke_prob mirror_prob bitmap_noise pixel_features_dropout kl_weight_start kl_decay_rate",
     "(0, 1]": "recurrent_dropout_prob input_dropout_prob output_dropout_prob",  # to keep
     "[0, 1)": "random_scale_factor",
     "[0, 2147483647]": "seed",
@@ -59,6 +60,11 @@ class HParams:
     use_position: bool = False  # the decoder also sees where on the page its pen is (not the paper's)
     position_noise_std: float = 0.0  # in training, noise on the positions fed, with use_position (not the paper's)
     position_features: int = 0  # features that z gives of the pen's position, with use_position (not the paper's)
+    pixel_features: int = 0  # features of the bitmap at the pen, with drawing_extent (not the paper's)
+    pixel_features_dropout: float = 0.0  # share of a batch's drawings that z alone must tell of, in training
+    drawing_extent: float = (
+        0.0  # units of each drawing's longer side; 0: as the scale factor has it, as in the original
+    )
     z_size: int = 128  # latent dimension
     batch_size: int = 100  # drawings per step, on each worker or GPU; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
@@ -76,6 +82,7 @@ class HParams:
     random_scale_factor: float = 0.15  # axes are stretched by 1 +- this in training
     augment_stroke_prob: float = 0.10  # probability to drop a point in training
     augment_bitmaps: bool = False  # rasterise the strokes as augmented (not the paper's)
+    bitmap_noise: float = 0.0  # probability of each fault put into a bitmap (thick, faint, blurred, gaps), with it
     random_rotation: float = 0.0  # degrees that drawings are turned by at most, with augment_bitmaps
     mirror_prob: float = 0.0  # probability to mirror a drawing left to right, with augment_bitmaps
     kl_weight: float = 0.0  # of sketch-rnn's KL term; 0: none, the paper's point; 0.5 to 1 there
@@ -102,10 +109,14 @@ class HParams:
         _require(not same, "data_set", same, "each category once")
         if self.position_features and not (self.use_position and self.conditional):
             raise ValueError("position_features needs use_position=True and conditional=True: z gives the features")
+        if self.pixel_features and not (self.drawing_extent and self.use_position and self.conditional):
+            raise ValueError("pixel_features needs drawing_extent, use_position=True and conditional=True")
+        if self.pixel_features and (self.img_H != self.img_W or self.img_H % 16 or self.enc_model in CELL_NAMES):
+            raise ValueError("pixel_features needs an encoder of square bitmaps, of 16, 32, 48 ... pixels")
         if self.position_noise_std and not self.use_position:
             raise ValueError("position_noise_std needs use_position=True: a decoder must see where its pen is")
-        if (self.random_rotation or self.mirror_prob) and not self.augment_bitmaps:
-            raise ValueError("random_rotation and mirror_prob turn the strokes alone; set augment_bitmaps=True, too")
+        if (self.random_rotation or self.mirror_prob or self.bitmap_noise) and not self.augment_bitmaps:
+            raise ValueError("random_rotation, mirror_prob and bitmap_noise need augment_bitmaps=True")
 
     def parse(self, text: str) -> "HParams":
         """Changed by ``"key=value,list=[a,b]"``. Raises ValueError naming the nearest key, or the type expected."""

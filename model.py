@@ -159,7 +159,7 @@ class Code(NamedTuple):
     """All that a decoder needs of a drawing. Every function that takes one takes a bare z, too."""
 
     z: tf.Tensor  # [N, Z]; [N, 0] for an unconditional model
-    features: Any = None  # what plugs of extensions.py read beside z; None for the paper's model
+    features: Any = None  # what plugs of extensions.py read of the bitmap; None for the paper's model
 
     def gather(self, indices) -> "Code":
         """The code of some of the drawings."""
@@ -179,6 +179,12 @@ def pad_strokes(points: tf.Tensor, lengths: tf.Tensor, steps: tf.Tensor | int) -
     lifted, ended = strokes[:, :, 2:], 1.0 - tf.cast(real, tf.float32)[:, :, None]
     strokes = tf.concat([strokes[:, :, :2], 1.0 - lifted - ended, lifted, ended], axis=2)  # [N, steps, 5]
     return tf.concat([tf.tile(START[None, None], [tf.shape(strokes)[0], 1, 1]), strokes], axis=1)
+
+
+def as_images(images) -> tf.Tensor:
+    """Bitmaps uint8 or float ``[N, H, W]`` or ``[N, H, W, 1]`` -> float32 ``[N, H, W, 1]``."""
+    images = tf.cast(images, tf.float32)
+    return images[..., None] if images.shape.rank == 3 else images
 
 
 class Model(tf.Module):
@@ -226,9 +232,7 @@ class Model(tf.Module):
     def encode(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Bitmaps uint8 or float, 0 (ink) to 255 (paper) -> (mean, presig) of z; sigma = exp(presig / 2)."""
         self._require_encoder(reads_strokes=False)
-        images = tf.cast(images, tf.float32)  # [N, H, W] or [N, H, W, 1]
-        images = images[..., None] if images.shape.rank == 3 else images  # [N, H, W, 1]
-        features = self.encoder(images)  # [N, ceil(H/8) * ceil(W/8) * 8] for the paper's
+        features = self.encoder(as_images(images))  # [N, ceil(H/8) * ceil(W/8) * 8] for the paper's
         return self._linear(self.heads[0], features), self._linear(self.heads[1], features)  # [N, Z], [N, Z]
 
     def encode_strokes(self, strokes, lengths, training: bool = False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -248,7 +252,12 @@ class Model(tf.Module):
     def code(self, images: tf.Tensor, noise: tf.Tensor | float = 0.0) -> Code:
         """The code of bitmaps as ``encode`` reads them: z = mean + sigma * ``noise``, of N(0, 1) in the original."""
         mean, presig = self.encode(images)  # [N, Z], [N, Z]
-        return Code(mean + tf.exp(presig / 2.0) * noise)
+        return self.make_code(mean + tf.exp(presig / 2.0) * noise, images)
+
+    def make_code(self, z: tf.Tensor, images: tf.Tensor, present: tf.Tensor | None = None) -> Code:
+        """z ``[N, Z]`` and what the plugs read of the bitmaps, but for drawings whose present ``[N]`` is 0."""
+        encoders = [plug.encode for plug in self.decoder_features if hasattr(plug, "encode")]
+        return Code(z, encoders[0](as_images(images), present) if encoders else None)
 
     def as_code(self, code, rows) -> Code:
         """A Code of a Code, of a bare z ``[N, Z]``, or of None, which stands for no z in ``rows`` rows."""

@@ -90,23 +90,25 @@ class Trainer:
         term, if it has a weight. A new term is a line here and one in ``total_cost``; the log follows.
         """
         hps, model = self.hps, self.model
-        code_seed, decoder_seed, encoder_seed, position_seed = tf.unstack(tf.random.split(seed, 4))
+        code_seed, decoder_seed, encoder_seed, position_seed, present_seed = tf.unstack(tf.random.split(seed, 5))
         steps = tf.reduce_max(batch.lengths) + 1 if hps.skip_padding else hps.max_seq_len  # T
         strokes = pad_strokes(batch.points, batch.lengths, steps)  # [N, T + 1, 5]
         fed, targets = strokes[:, :-1], strokes[:, 1:]  # [N, T, 5], [N, T, 5]
-        z = None
+        code = None
         if hps.conditional:
             if model.reads_strokes:
                 mean, presig = model.encode_strokes(targets, batch.lengths, training, encoder_seed)  # [N, Z], [N, Z]
             else:
                 mean, presig = model.encode(batch.images)  # [N, Z], [N, Z]
             z = mean + tf.exp(presig / 2.0) * tf.random.stateless_normal(tf.shape(mean), code_seed)  # [N, Z]
+            present = tf.random.stateless_uniform(tf.shape(mean)[:1], present_seed) >= hps.pixel_features_dropout
+            code = model.make_code(z, batch.images, tf.cast(present, tf.float32) if training else None)
         if training and hps.position_noise_std > 0:
             fed, targets = add_position_noise(strokes, hps.position_noise_std, position_seed)
         if hps.skip_padding:  # params of [P, .], targets [P, 5]
-            params, targets = model.decode_packed(fed, z, targets, batch.lengths, training, decoder_seed)
+            params, targets = model.decode_packed(fed, code, targets, batch.lengths, training, decoder_seed)
         else:
-            params, _ = model.decode(fed, z, training=training, seed=decoder_seed)  # [N * T, .]
+            params, _ = model.decode(fed, code, training=training, seed=decoder_seed)  # [N * T, .]
         stroke_loss, pen_loss = point_losses(params, targets)  # [P], [P]
         real = 1.0 - tf.reshape(targets, [-1, 5])[:, 4]  # [P]
         losses = {"recon": tf.reduce_sum(stroke_loss * real + pen_loss) / (drawings * hps.max_seq_len)}

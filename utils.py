@@ -226,6 +226,11 @@ class PackedStrokes(NamedTuple):
         first = self.points[self.starts, :2]
         self.points[self.starts, :2] = np.where(self.lengths[:, None] > 1, -(low + high) / 2, first)
 
+    def rescale(self, extent: float) -> None:
+        """Give each drawing's longer side so many units; a dot stays as it is."""
+        sides = self.max_extent()
+        self.points[:, :2] *= np.repeat(extent / np.where(sides > 0, sides, extent), self.lengths)[:, None]
+
     def max_extent(self) -> np.ndarray:
         """The longer side of each drawing's bounds ``[n]``."""
         low, high = self.bounds()
@@ -356,15 +361,16 @@ class DataLoader:
         mirror_prob: float = 0.0,
         rasterize: Callable[[list[np.ndarray], np.ndarray], np.ndarray] | None = None,
         centred: bool = False,
+        extent: float = 0.0,
+        bitmap_noise: float = 0.0,
         seed: int = 0,
     ):
         packed = strokes if isinstance(strokes, PackedStrokes) else PackedStrokes.pack(strokes)
         self.order = np.argsort(packed.lengths, kind="stable")  # index in the list given, for each index in the loader
         self.packed = packed.gather(self.order)
         self.packed.points[:, :2] /= scale_factor
-        self.centred = centred
-        if centred:
-            self.packed.centre()
+        self.centred, self.extent, self.bitmap_noise = centred, extent, bitmap_noise
+        self._place(self.packed)
         self.images = np.zeros((len(self), 0, 0), np.uint8) if images is None else images[self.order]
         self.labels = np.zeros(len(self), np.int64) if labels is None else np.asarray(labels)[self.order]
         self.scale_factor = scale_factor
@@ -400,7 +406,8 @@ class DataLoader:
         """``batch_size`` distinct drawings at random (all, if there are fewer), augmented."""
         rng = self.rng if rng is None else rng
         indices = rng.choice(len(self), min(self.batch_size, len(self)), replace=False)
-        return self._batch(indices, self._augment(self.packed.gather(indices), rng), self.rasterize)
+        batch = self._batch(indices, self._augment(self.packed.gather(indices), rng), self.rasterize)
+        return batch._replace(images=add_bitmap_noise(batch.images, self.bitmap_noise, rng))
 
     def get_batch(self, i: int) -> Batch:
         """The ``i``-th evaluation batch: consecutive drawings, not augmented."""
@@ -433,9 +440,39 @@ class DataLoader:
         if self.rasterize is not None:  # a bitmap always fills its page: it would not show a change of size
             points[:, :2] *= np.repeat(before / np.maximum(strokes.max_extent(), 1e-6), lengths)[:, None]
         augmented = PackedStrokes.from_packed(*_drop_points(points, lengths, self.augment_stroke_prob, rng))
-        if self.centred:
-            augmented.centre()
+        self._place(augmented)
         return augmented
+
+    def _place(self, strokes: PackedStrokes) -> None:
+        if self.extent > 0:
+            strokes.rescale(self.extent)
+        if self.centred:
+            strokes.centre()
+
+
+def add_bitmap_noise(images: np.ndarray, prob: float, rng: np.random.Generator) -> np.ndarray:
+    """Bitmaps uint8 ``[N, H, W]`` with the faults of photos, each with probability ``prob``.
+
+    Thick lines, faint ink, blur, a pixel's shift, gaps of a few pixels.
+    """
+    if prob <= 0:
+        return images
+    ink, rows = 1.0 - images.astype(np.float32) / 255.0, len(images)
+    faults = rng.random((5, rows, 1, 1)) < prob
+    right, below = np.roll(ink, 1, axis=2), np.roll(ink, 1, axis=1)
+    ink = np.where(faults[0], np.maximum(np.maximum(ink, right), below), ink)
+    blurred = ink
+    for axis in (1, 2):
+        blurred = 0.25 * np.roll(blurred, 1, axis) + 0.5 * blurred + 0.25 * np.roll(blurred, -1, axis)
+    ink = np.where(faults[1], blurred, ink)
+    ink = np.where(faults[2], ink * rng.uniform(0.4, 1.0, (rows, 1, 1)), ink)
+    for i in np.flatnonzero(faults[3]):
+        ink[i] = np.roll(ink[i], rng.integers(-1, 2, 2), axis=(0, 1))
+    side = max(1, images.shape[1] // 20)
+    for i in np.flatnonzero(faults[4]):
+        for y, x in rng.integers(0, images.shape[1] - side, (4, 2)):
+            ink[i, y : y + side, x : x + side] = 0.0
+    return np.rint(255.0 * (1.0 - ink)).astype(np.uint8)
 
 
 def line_width_pixels(train: DataLoader, hps) -> float:
@@ -478,7 +515,8 @@ def _read_category(data_dir, data_set: str, hps, images: bool, shard: tuple[int,
         scale_factor = get_scale_factor(whole["train"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    bitmaps = _read_bitmaps(data_dir, data_set, hps, whole) if images and hps.conditional else None
+    stored = images and hps.conditional and not hps.drawing_extent
+    bitmaps = _read_bitmaps(data_dir, data_set, hps, whole) if stored else None
     fits = {split: np.flatnonzero(whole[split].lengths <= hps.max_seq_len) for split in SPLITS}
     moments = whole["train"].gather(fits["train"]).offset_moments()
     longest = max(int(whole[split].lengths[fits[split]].max(initial=0)) for split in SPLITS)
@@ -536,8 +574,13 @@ def load_dataset(
     scales = [category.scale_factor for category in categories]
     train.category_scale_factors = dict(zip(map(category_name, hps.data_set), scales, strict=True))
     train.skipped = sum(category.skipped for category in categories)
-    if hps.augment_bitmaps and rasterize is not None:
-        train.rasterize = functools.partial(rasterize_augmented, rasterize, hps, scale_factor / np.array(scales))
+    if rasterize is not None:
+        rescale = np.ones(len(scales)) if hps.drawing_extent else scale_factor / np.array(scales)
+        rasterize = functools.partial(rasterize_augmented, rasterize, hps, rescale)
+        train.rasterize = rasterize if hps.augment_bitmaps else None
+        if images and hps.conditional and hps.drawing_extent:  # not as the stored bitmaps, each of its category's scale
+            for loader in (train, valid, test):
+                loader.images = rasterize(loader.packed.drawings(), loader.labels)
     return train, valid, test, hps
 
 
@@ -555,6 +598,8 @@ def _pool(categories: list[_Category], split: str, scale_factor: float, hps) -> 
         batch_size=hps.batch_size,
         max_seq_len=hps.max_seq_len,
         centred=hps.use_position,
+        extent=hps.drawing_extent,
+        bitmap_noise=hps.bitmap_noise if split == "train" else 0.0,
         seed=hps.seed,
         **{name: getattr(hps, name) for name in augmentation},
     )
