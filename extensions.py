@@ -246,7 +246,7 @@ class PixelAlignedFeatures:
         self.weights["pixels/dense_b"] = tf.Variable(tf.zeros([self.size]))
 
     def encode(self, images: tf.Tensor, present: tf.Tensor | None = None):
-        """Bitmaps ``[N, H, W, 1]`` -> (each level's map ``[N, S, S, C]``, ink ``[N, cells, cells]``, present ``[N]``)."""
+        """Bitmaps ``[N, H, W, 1]`` -> (maps ``[N, S, S, C]`` by level, ink ``[N, cells, cells]``, present ``[N]``)."""
         ink = 1.0 - images / 255.0  # [N, H, W, 1]
         x, maps = ink, []
         for level in range(len(self.FILTERS)):

@@ -32,7 +32,8 @@ INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amo
     "[1, inf)": "num_steps save_every keep_snapshots batch_size",
     "(0, inf)": "save_minutes learning_rate grad_clip",
     "[0, inf)": "min_learning_rate random_rotation position_noise_std kl_weight kl_tolerance",
-    "[0, 1]": "decay_rate augment_stroke_prob mirror_prob bitmap_noise pixel_features_dropout kl_weight_start kl_decay_rate",
+    "[0, 1]": "decay_rate augment_stroke_prob mirror_prob bitmap_noise pixel_features_dropout kl_weight_start "
+    "kl_decay_rate",
     "(0, 1]": "recurrent_dropout_prob input_dropout_prob output_dropout_prob",  # to keep
     "[0, 1)": "random_scale_factor",
     "[0, 2147483647]": "seed",

@@ -254,10 +254,16 @@ class Model(tf.Module):
         mean, presig = self.encode(images)  # [N, Z], [N, Z]
         return self.make_code(mean + tf.exp(presig / 2.0) * noise, images)
 
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the decoder looks at the bitmap, too, as the paper's does not."""
+        return self.hps.pixel_features > 0
+
     def make_code(self, z: tf.Tensor, images: tf.Tensor, present: tf.Tensor | None = None) -> Code:
-        """z ``[N, Z]`` and what the plugs read of the bitmaps, but for drawings whose present ``[N]`` is 0."""
-        encoders = [plug.encode for plug in self.decoder_features if hasattr(plug, "encode")]
-        return Code(z, encoders[0](as_images(images), present) if encoders else None)
+        """z ``[N, Z]`` and what a plug reads of the bitmaps, but for drawings whose present ``[N]`` is 0."""
+        if not self.reads_pixels:
+            return Code(z)
+        return Code(z, self.decoder_features[-1].encode(as_images(images), present))
 
     def as_code(self, code, rows) -> Code:
         """A Code of a Code, of a bare z ``[N, Z]``, or of None, which stands for no z in ``rows`` rows."""

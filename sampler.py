@@ -19,7 +19,7 @@ from tqdm import tqdm
 from model import Model, load_data_info, load_model, pad_strokes, sample_batch
 from pictures import FORMATS, Row, Tile, make_style, write_page, write_pictures, write_sheet
 from read_image import DEFAULT_LINE_WIDTH
-from render_svg2bitmap import load_image
+from render_svg2bitmap import load_image, rasterize_all
 from script import add_switch
 from seeds import seed_for
 from utils import SPLITS, DataLoader, category_name, load_dataset, to_normal_strokes
@@ -85,17 +85,21 @@ def draw_codes(
     seeds: list,
     greedy: bool = False,
     prefixes: list[np.ndarray] | None = None,
+    images: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """One drawing for each row of codes ``[N, Z]`` (None: unconditional), of temperatures ``[N]`` and of seeds.
 
-    Each begins with its prefix, if any, and has at most ``seq_len`` points.
+    Each begins with its prefix, if any, and has at most ``seq_len`` points. ``images`` ``[N, H, W]``: the bitmaps that
+    the codes are of, for a model whose decoder looks at them, too.
     """
     drawings, total = [], len(temperatures)
     for start in tqdm(range(0, total, BATCH), desc="drawing", unit="batch", disable=total <= BATCH):
         part = slice(start, start + BATCH)
-        z, temperature = None if codes is None else codes[part], temperatures[part]
+        code, temperature = None if codes is None else codes[part], temperatures[part]
+        if images is not None and model.reads_pixels:
+            code = model.make_code(tf.constant(code, tf.float32), images[part])
         prefix = None if prefixes is None else prefixes[part]
-        drawn = sample_batch(model, z, seq_len, temperature, greedy, len(temperature), seeds[part], prefix)
+        drawn = sample_batch(model, code, seq_len, temperature, greedy, len(temperature), seeds[part], prefix)
         drawings += [to_normal_strokes(strokes) for strokes in drawn]
     return drawings
 
@@ -120,11 +124,17 @@ class Sampler:
             return [("greedy", "greedy", 1.0)]
         return [(f"t{t:g}_{k}", f"{t:g}", t) for t in self.temperatures for k in range(1, self.num + 1)]
 
-    def draw(self, codes: np.ndarray, keys, prefixes: list[np.ndarray] | None = None) -> list[list[np.ndarray]]:
+    def draw(
+        self,
+        codes: np.ndarray,
+        keys,
+        prefixes: list[np.ndarray] | None = None,
+        images: np.ndarray | None = None,
+    ) -> list[list[np.ndarray]]:
         """All variations of each of the codes ``[N, Z]``, or ``[N, V, Z]`` of a code per variation, together.
 
         keys: a number for each code, from which alone, with the seed, chance comes; prefixes: what all variations of
-        each code begin with.
+        each code begin with; images ``[N, H, W]``: the bitmaps that the codes are of.
         """
         variations = len(self.variations())
         codes = np.repeat(codes[:, None], variations, axis=1) if codes.ndim == 2 else codes
@@ -133,8 +143,8 @@ class Sampler:
             prefixes = [prefix for prefix in prefixes for _ in range(variations)]
         codes = codes.reshape(len(temperatures), -1) if self.model.hps.conditional else None
         seeds = [seed_for(self.seed, "sample", key, 0, variation) for key in keys for variation in range(variations)]
-        seq_len = self.model.hps.max_seq_len
-        drawings = draw_codes(self.model, codes, temperatures, seq_len, seeds, self.greedy, prefixes)
+        seq_len, images = self.model.hps.max_seq_len, None if images is None else np.repeat(images, variations, axis=0)
+        drawings = draw_codes(self.model, codes, temperatures, seq_len, seeds, self.greedy, prefixes, images)
         return [drawings[start : start + variations] for start in range(0, len(drawings), variations)]
 
     def tiles(self, drawings: list[np.ndarray], prefix: int = 0) -> list[Tile]:
@@ -231,7 +241,7 @@ def bitmap_tile(image: np.ndarray, caption: str = "what it sees") -> Tile:
 
 def load_split(data_dir: str, hps, split: str | None) -> tuple[DataLoader, object]:
     """(loader of a split, by default the test split; hyper-parameters that fit it)."""
-    *loaders, hps = load_dataset(data_dir, hps)
+    *loaders, hps = load_dataset(data_dir, hps, rasterize=rasterize_all)
     return loaders[SPLITS.index(split or "test")], hps
 
 

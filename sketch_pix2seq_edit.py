@@ -223,7 +223,7 @@ def codes_for(args: argparse.Namespace, sampler: Sampler, prompts: list[Prompt])
         return np.repeat(sampler.encode(np.stack([prompt.image for prompt in prompts]))[:, None], variations, axis=1)
     beginnings = [prompt.model_input for prompt in prompts]
     try:
-        train = load_dataset(args.data_dir, model.hps)[0]
+        train = load_dataset(args.data_dir, model.hps, rasterize=rasterize_all)[0]
     except (FileNotFoundError, ValueError) as error:
         print(f"no training drawings to find endings among ({error}); --like says what it shall become")
         images = rasterize_all(beginnings, model.hps.img_H, model.hps.img_W)

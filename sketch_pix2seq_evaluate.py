@@ -26,7 +26,7 @@ from render_svg2bitmap import grid, png_bytes, rasterize_all
 from sampler import draw_codes, encode_images, encode_loader, encode_strokes
 from script import add_switch, make_parser, run_script
 from seeds import seed_for
-from utils import SPLITS, DataLoader, category_name, load_dataset, rasterize_augmented, write_file
+from utils import SPLITS, DataLoader, bitmap_scales, category_name, load_dataset, rasterize_augmented, write_file
 
 SCORES = ("loss", "rec", "ret", "latent", "reconstructions")
 RET_AT = (1, 10, 50)
@@ -140,7 +140,7 @@ def score_drawings(
     report, first, everything = {}, None, np.arange(len(test))
     codes = encode_loader(model, test, everything, args.noise, args.seed)
     originals = encode_loader(model, test, everything, False, args.seed)
-    rescale = test.scale_factor / np.array([train.category_scale_factors[category_name(d)] for d in hps.data_set])
+    rescale = bitmap_scales(train, hps)
     if "rec" in args.scores:
         classifier = train_classifier(train, valid, len(hps.data_set), Path(args.data_dir, "classifier"))
         real = bootstrap(is_correct(classifier, test.images, test.labels), args.seed)
@@ -149,7 +149,8 @@ def score_drawings(
         report |= {key: {} for key in RET_TITLES}
     for temperature in args.temperatures:
         seeds = [seed_for(args.seed, "sample", index, 0, round(1e6 * temperature)) for index in everything]
-        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seeds)
+        images = None if model.reads_strokes else test.images
+        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seeds, images=images)
         bitmaps = rasterize_augmented(rasterize_all, hps, rescale, drawings, test.labels)
         first = bitmaps if first is None else first
         if "rec" in args.scores:
@@ -246,7 +247,7 @@ def evaluate(args: argparse.Namespace) -> dict:
     """Score as the command line says, writing the files -> the report."""
     directory = Path(args.evaluation_dir)
     model, step = load_model(args.model_dir)
-    train, valid, test, hps = load_dataset(args.data_dir, asked_hparams(args, model))
+    train, valid, test, hps = load_dataset(args.data_dir, asked_hparams(args, model), rasterize=rasterize_all)
     scored = {"train": train, "valid": valid, "test": test}[args.split]
     names = [category_name(data_set) for data_set in hps.data_set]
     report = {"model_dir": str(args.model_dir), "step": step, "split": args.split, "drawings": len(scored)}

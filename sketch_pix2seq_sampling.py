@@ -72,7 +72,10 @@ def sample_drawings(
     count = GRID_ROWS * len(TEMPERATURES)
     temperatures = np.tile(TEMPERATURES, GRID_ROWS * len(indices))
     seeds = [seed_for(seed, "sample", index, 0, variation) for index in indices for variation in range(count)]
-    drawings = draw_codes(model, np.repeat(codes, count, axis=0), temperatures, loader.max_seq_len, seeds)
+    images = None if model.reads_strokes else np.repeat(loader.images[indices], count, axis=0)
+    drawings = draw_codes(
+        model, np.repeat(codes, count, axis=0), temperatures, loader.max_seq_len, seeds, images=images
+    )
     return [drawings[start : start + count] for start in range(0, len(drawings), count)]
 
 
@@ -122,7 +125,7 @@ def draw_images(sampler: Sampler, paths: list[str]) -> list[Row]:
     """Drawings of any images: a row for each image."""
     sampler.require_images("--image")
     names, images = sampler.load_images(paths)
-    drawings = sampler.draw(sampler.encode(images), content_keys(images))
+    drawings = sampler.draw(sampler.encode(images), content_keys(images), images=images)
     rows = zip(names, images, drawings, strict=True)
     return [Row(name, name, [bitmap_tile(image), *sampler.tiles(drawings)]) for name, image, drawings in rows]
 

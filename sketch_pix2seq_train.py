@@ -365,7 +365,7 @@ def setup_run(args, train_set: DataLoader, trainer: Trainer) -> tuple[Snapshots,
         load_snapshot(trainer.model, args.init_from)
     before = saved_hparams(Path(args.snapshot_root)).values() if args.resume_training else {}
     data_info = {  # what sampling needs to know of the data
-        "scale_factor": train_set.scale_factor,
+        "scale_factor": 255 / hps.drawing_extent if hps.drawing_extent else train_set.scale_factor,
         "category_scale_factors": train_set.category_scale_factors,
         "max_seq_len": hps.max_seq_len,
         "line_width": line_width_pixels(train_set, hps),

@@ -475,11 +475,20 @@ def add_bitmap_noise(images: np.ndarray, prob: float, rng: np.random.Generator) 
     return np.rint(255.0 * (1.0 - ink)).astype(np.uint8)
 
 
+def bitmap_scales(train: DataLoader, hps) -> np.ndarray:
+    """By what a category's normalised strokes are multiplied when they are rasterised, a number for each category.
+
+    Bitmaps are drawn at the scale of their category, strokes are in that of all; with ``drawing_extent``, in one.
+    """
+    if hps.drawing_extent:
+        return np.ones(len(hps.data_set))
+    return train.scale_factor / np.array([train.category_scale_factors[category_name(name)] for name in hps.data_set])
+
+
 def line_width_pixels(train: DataLoader, hps) -> float:
     """The mean width of a line, in pixels, in the bitmaps of the training drawings (one SVG unit)."""
-    widths, scales = [], [train.scale_factor / train.category_scale_factors[category_name(d)] for d in hps.data_set]
+    widths, scales = [], bitmap_scales(train, hps)
     for i in range(0, len(train), max(1, len(train) // 1000)):  # a thousand tell the mean well enough
-        # bitmaps are drawn at the scale of their category, strokes are in that of all
         factor = DRAWING_SETTINGS["factor"] / scales[train.labels[i]]
         min_x, max_x, min_y, max_y = get_bounds(train.strokes(i), factor)
         padding = DRAWING_SETTINGS["padding"]
@@ -490,8 +499,7 @@ def line_width_pixels(train: DataLoader, hps) -> float:
 def rasterize_augmented(rasterize: Callable, hps, rescale: np.ndarray, drawings, labels: np.ndarray) -> np.ndarray:
     """Bitmaps uint8 ``[N, H, W]`` of drawings, made as those of their categories are by ``rasterize``.
 
-    A model's strokes are normalised by the scale factor of all categories, bitmaps by each one's own: ``rescale``,
-    the former over the latter, has a number for each category.
+    ``rescale`` is as ``bitmap_scales`` gives it.
     """
     rescaled = [drawing * [scale, scale, 1] for drawing, scale in zip(drawings, rescale[labels], strict=True)]
     return rasterize(rescaled, hps.img_H, hps.img_W)
@@ -575,8 +583,7 @@ def load_dataset(
     train.category_scale_factors = dict(zip(map(category_name, hps.data_set), scales, strict=True))
     train.skipped = sum(category.skipped for category in categories)
     if rasterize is not None:
-        rescale = np.ones(len(scales)) if hps.drawing_extent else scale_factor / np.array(scales)
-        rasterize = functools.partial(rasterize_augmented, rasterize, hps, rescale)
+        rasterize = functools.partial(rasterize_augmented, rasterize, hps, bitmap_scales(train, hps))
         train.rasterize = rasterize if hps.augment_bitmaps else None
         if images and hps.conditional and hps.drawing_extent:  # not as the stored bitmaps, each of its category's scale
             for loader in (train, valid, test):
