@@ -409,7 +409,12 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
     if seed is None:
         seed = int(np.random.default_rng().integers(2**31))
     elif np.ndim(seed):
-        noise = np.stack([np.random.default_rng(own).normal(size=[seq_len, 4]) for own in seed], axis=1)
+        if len(seed) != rows:
+            raise ValueError(f"{len(seed)} seeds for {rows} drawings; expected one for each, or one number for all")
+        rngs = [np.random.default_rng(own) for own in seed]
+        if code is None:
+            code = np.stack([rng.normal(size=model.hps.z_size) for rng in rngs])
+        noise = np.stack([rng.normal(size=[seq_len, 4]) for rng in rngs], axis=1)
         noise, seed = tf.constant(noise, tf.float32), 0  # [seq_len, N, 4]
     code = _complete_code(model, code, rows, seed)
     return model.generate(
