@@ -8,9 +8,9 @@ import contextlib
 import json
 import os
 import re
-import signal
+import socket
 import sys
-import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +37,14 @@ def choose_strategy() -> tf.distribute.Strategy:
     """
     if _count_workers(os.environ.get("TF_CONFIG", "")) > 1:
         print("TF_CONFIG is set: waiting until all workers that it names are there", flush=True)
-        with _ended_by_signals():
-            try:
-                return tf.distribute.MultiWorkerMirroredStrategy()
-            except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
-                raise ValueError(
-                    f"no worker can be started as TF_CONFIG says ({first_line(error)}); expected e.g. {EXAMPLE}, "
-                    "with a free port"
-                ) from None
+        try:
+            _wait_for_workers(**json.loads(os.environ["TF_CONFIG"]))
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, LookupError, TypeError, AttributeError, OSError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"no worker can be started as TF_CONFIG says ({first_line(error)}); expected e.g. {EXAMPLE}, "
+                "with a free port"
+            ) from None
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
@@ -65,30 +65,18 @@ def _count_workers(text: str) -> int:
     return max(sum(counts.values()), 1)
 
 
-@contextlib.contextmanager
-def _ended_by_signals():
-    """Let SIGINT and SIGTERM end a process that waits inside TensorFlow, which would hold them back."""
-    signals, done = {signal.SIGINT, signal.SIGTERM}, threading.Event()
-
-    def watch():
-        while not done.is_set():
-            caught = signal.sigtimedwait(signals, 0.2)
-            if caught is not None:
-                print(f"{Path(sys.argv[0]).name}: stopped while waiting for the other workers", file=sys.stderr)
-                os._exit(128 + caught.si_signo)
-
-    handlers = {number: signal.getsignal(number) for number in signals}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # TensorFlow's threads inherit this: only the watcher hears
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-        for number, handler in handlers.items():  # TensorFlow took SIGTERM
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+def _wait_for_workers(cluster: dict[str, list[str]], task: dict, **_) -> None:
+    """Return once every worker can be reached, as TensorFlow's own wait takes no signal, not even Ctrl-C."""
+    own = cluster[task["type"]][task["index"]]
+    missing = {address for addresses in cluster.values() for address in addresses} - {own}
+    with socket.create_server(("", int(own.rpartition(":")[2]))):  # where the others look; then TensorFlow's
+        while missing:
+            for address in sorted(missing):
+                host, _, port = address.rpartition(":")
+                with contextlib.suppress(OSError):
+                    socket.create_connection((host.strip("[]"), int(port)), 1.0).close()
+                    missing.remove(address)
+            time.sleep(0.2)
 
 
 class DistributedContext:

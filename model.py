@@ -429,6 +429,8 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
     if not (temperature > 0).all():
         raise ValueError("temperature must be above 0; greedy_mode=True draws without chance")
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+    if np.ndim(seed) and len(seed) != rows:
+        raise ValueError(f"{len(seed)} seeds for {rows} drawings; expected one for each, or one number for all")
     rngs = [np.random.default_rng(own) for own in (seed if np.ndim(seed) else [seed])]
     code, noise = _complete_code(model, code, rows, rngs), None
     if np.ndim(seed):

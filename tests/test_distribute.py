@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from miniatures import ROOT, TINY, arguments, make_toy_data, metrics, newest_state, state
 from numpy_reference import relative_error
-from test_trust import TINY, arguments, make_data, metrics, newest_state, state
 
-from model import LATEST_DIR, get_default_hparams, list_snapshots, snapshot_step
-from sketch_pix2seq_train import PEER_LOST_CODE, Costs, Trainer, Workers, main
+from distributed import PEER_LOST_CODE, DistributedContext, choose_strategy
+from model import get_default_hparams
+from script import run_script
+from sketch_pix2seq_train import Trainer, main
+from snapshots import LATEST_DIR, list_snapshots, snapshot_step
 from utils import load_dataset
 
-ROOT = Path(__file__).resolve().parent.parent
 STEPS = 5
 ALL = 12  # training drawings: a step takes every one, so that which worker has which makes no difference
 SURE = {  # without chance: no dropout, no augmentation, and a sigma of z that is exp(-30)
@@ -29,7 +33,7 @@ SURE = {  # without chance: no dropout, no augmentation, and a sigma of z that i
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data"), lengths=(4, 5), sizes=(16,))  # of one length: fewer graphs
+    return make_toy_data(tmp_path_factory.mktemp("data"), lengths=(4, 5), sizes=(16,))  # of one length: fewer graphs
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +107,7 @@ def start(data_dir, run, begun, *flags, **hparams) -> Pair:
             if pair.ended():
                 break
             time.sleep(0.05)
-        if begun() or "gRPC" not in pair.said(0) + pair.said(1):
+        if begun() or "with a free port" not in pair.said(0) + pair.said(1):
             return pair
         pair.close()
     raise AssertionError(pair.said(0) + pair.said(1))
@@ -114,17 +118,17 @@ def saved_steps(run: Path) -> list[int]:
 
 
 def expect_same_training(run: Path, alone: Path) -> None:
-    """Every weight after each of the first steps, and the costs of validation, to 1e-4."""
+    """Every weight after each of the first steps, and the losses of validation, to 1e-4."""
     for step in range(STEPS):
-        found, wanted = (state(r / "snapshot" / LATEST_DIR / f"vector-{step}") for r in (run, alone))
-        assert found.keys() == wanted.keys()
-        errors = {name: relative_error(found[name], wanted[name]) for name in wanted if name.startswith("model/")}
+        actual, expected = (state(r / "snapshot" / LATEST_DIR / f"vector-{step}") for r in (run, alone))
+        assert actual.keys() == expected.keys()
+        errors = {name: relative_error(actual[name], expected[name]) for name in expected if name.startswith("model/")}
         assert max(errors.values()) < 1e-4, (step, errors)
-    assert any(np.abs(found[name] - state(alone / "snapshot/latest/vector-0")[name]).max() > 1e-3 for name in errors)
-    costs = [[row for row in metrics(r) if row[0] == "3"] for r in (run, alone)]
-    assert [row[:2] for row in costs[0]] == [row[:2] for row in costs[1]] == [["3", "valid"], ["3", "test"]]
-    numbers = [np.array([row[2:4] for row in rows], float) for rows in costs]
-    np.testing.assert_allclose(*numbers, rtol=1e-4)
+    assert any(np.abs(actual[name] - state(alone / "snapshot/latest/vector-0")[name]).max() > 1e-3 for name in errors)
+    rows = [[row for row in metrics(r) if row["step"] == "3"] for r in (run, alone)]
+    assert [row["split"] for row in rows[0]] == [row["split"] for row in rows[1]] == ["valid", "test"]
+    losses = [np.array([[float(row[name]) for name in ("cost", "recon", "kl")] for row in part]) for part in rows]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +151,17 @@ def test_two_workers_follow_one_with_their_batches_together(pair_killed, alone):
     expect_same_training(run, alone)
 
 
-def test_a_lost_worker_ends_the_others_who_go_on_from_the_snapshot(pair_killed, data_dir):
-    run, code, said = pair_killed
+def test_a_lost_worker_ends_the_others(pair_killed):
+    _, code, said = pair_killed
     assert code == PEER_LOST_CODE
     last = said[0].strip().splitlines()[-1]
     assert re.search(r"another worker is gone \(.+\); start all of them again, with --resume_training", last), said[0]
     assert "Traceback" not in said[0]
+
+
+@pytest.mark.slow
+def test_two_workers_go_on_from_the_snapshot(pair_killed, data_dir):
+    run, _, _ = pair_killed
     done = saved_steps(run)[-1]
     steps = done + 4
 
@@ -163,12 +172,13 @@ def test_a_lost_worker_ends_the_others_who_go_on_from_the_snapshot(pair_killed, 
         assert f"steps {done + 1} to {steps}" in pair.said(index)
     pair.close()
     assert saved_steps(run)[-1] == steps - 1
-    assert newest_state(run)["optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"] == steps
-    assert [row[1] for row in metrics(run) if row[0] == str(steps - 1)][:1] == ["valid"]
+    assert newest_state(run)["optimizer/_iterations"] == steps
+    assert [row["split"] for row in metrics(run) if row["step"] == str(steps - 1)][:1] == ["valid"]
     assert not (run / "nowhere").exists()  # the chief alone writes
     assert sorted(path.name for path in run.iterdir()) == ["log", "said0", "said1", "snapshot"]
 
 
+@pytest.mark.slow
 def test_two_replicas_follow_one_with_their_batches_together(data_dir, alone, tmp_path):
     """Several GPUs of one machine, with two halves of a CPU for them."""
     script = f"""
@@ -192,38 +202,132 @@ sys.exit(train.main(sys.argv[1:]))
 
 
 def test_alone_everything_is_ones_own():
-    workers = Workers()
-    assert (workers.index, workers.count, workers.is_chief, workers.replicas) == (0, 1, True, (0,))
+    context = DistributedContext()
+    assert (context.index, context.count, context.is_chief, context.replicas) == (0, 1, True, (0,))
     numbers = np.array([1.5, -2.0])
-    np.testing.assert_array_equal(workers.sum(numbers), numbers)
-    assert workers.text_from_chief("Größe") == "Größe"
-    assert workers.any(True) and not workers.any(False)
-    workers.require_same([1, 2])
+    np.testing.assert_array_equal(context.sum(numbers), numbers)
+    assert context.broadcast_string("Größe") == "Größe"
+    assert context.any(True) and not context.any(False)
+    context.assert_equal_across_workers([1, 2])
 
 
-def test_one_who_is_asked_to_stop_stops_all(data_dir, tmp_path, monkeypatch, capsys):
+def test_one_who_is_asked_to_stop_stops_all(toy_data, tmp_path, monkeypatch, capsys):
     answers = iter([False, False, True, True, False])  # before each of three steps, and twice at the end
-    monkeypatch.setattr(Workers, "any", lambda self, flag: next(answers))
-    monkeypatch.setattr(Trainer, "update", lambda self, batch, step: self.next_step.assign_add(1) and Costs(0, 0, 0))
-    monkeypatch.setattr(Workers, "require_same", lambda self, numbers: None)
-    assert main(arguments(data_dir, tmp_path, **TINY)) == 0
+    monkeypatch.setattr(DistributedContext, "any", lambda self, flag: next(answers))
+    monkeypatch.setattr(Trainer, "update", lambda self, batch, step: self.next_step.assign_add(1) and {"cost": 0.0})
+    monkeypatch.setattr(DistributedContext, "assert_equal_across_workers", lambda self, numbers: None)
+    assert main(arguments(toy_data, tmp_path, **TINY)) == 0
     assert "stopped before step 2; go on with" in capsys.readouterr().out
 
 
-def test_shares_are_the_data_in_parts(data_dir):
+def test_shards_are_the_data_in_parts(toy_data):
     hps = get_default_hparams().parse("data_set=[toy.npz],img_H=16,img_W=16")
-    *whole, whole_hps = load_dataset(data_dir, hps)
-    parts = [load_dataset(data_dir, hps, share=(i, 3)) for i in range(3)]
+    *whole, whole_hps = load_dataset(toy_data, hps)
+    parts = [load_dataset(toy_data, hps, shard=(i, 3)) for i in range(3)]
     for k, loader in enumerate(whole):
         drawings = [part[k].strokes(i).tobytes() for part in parts for i in range(len(part[k]))]
         assert sorted(drawings) == sorted(loader.strokes(i).tobytes() for i in range(len(loader)))
         sizes = [len(part[k]) for part in parts]
         assert max(sizes) - min(sizes) <= 1
     for train, *_, part_hps in parts:
-        assert (train.scale_factor, train.category_scale_factors) == (
-            whole[0].scale_factor,
-            {"toy": train.scale_factor},
-        )
+        assert train.scale_factor == whole[0].scale_factor
+        assert train.category_scale_factors == {"toy": train.scale_factor}
         assert part_hps == whole_hps
     with pytest.raises(ValueError, match="for worker 4 of 5 in toy"):
-        load_dataset(data_dir, hps, share=(4, 5))  # of 4 validation drawings
+        load_dataset(toy_data, hps, shard=(4, 5))  # of 4 validation drawings
+
+
+# ---- TF_CONFIG that names nobody else, or the wrong ones -------------------------------------------------------------
+
+ORDINARY = [
+    "",
+    "{}",
+    '{"cluster": {}}',
+    '{"cluster": null}',
+    '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 0}}',
+    '{"cluster": {"chief": ["localhost:1"]}, "task": {"type": "chief", "index": 0}}',
+    '{"environment": "cloud"}',
+]
+
+
+@pytest.mark.parametrize("config", ORDINARY)
+def test_one_worker_is_an_ordinary_run(config, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert choose_strategy() is tf.distribute.get_strategy()
+    assert choose_strategy().num_replicas_in_sync == 1
+
+
+@pytest.mark.slow
+def test_one_worker_trains(data_dir, tmp_path):
+    command = [sys.executable, str(ROOT / "sketch_pix2seq_train.py")]
+    command += arguments(data_dir, tmp_path, **TINY | {"num_steps": 2})
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CONFIG": ORDINARY[4]})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "steps 0 to 2" in done.stdout and "worker 0 of" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}', "TF_CONFIG names ps, which nothing here needs"),
+        ('{"cluster": {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}}', "TF_CONFIG names evaluator"),
+        ("{'cluster': {}}", "TF_CONFIG cannot be read"),
+        ('{"cluster": {"worker": 3}}', "TF_CONFIG cannot be read"),
+        ('["a:1"]', "TF_CONFIG cannot be read"),
+    ],
+)
+def test_wrong_clusters_are_refused(config, words, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match=rf"{words}.*expected.*host:port") as error:
+        choose_strategy()
+    assert "\n" not in str(error.value)
+
+
+def test_a_parameter_server_gets_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}')
+    with pytest.raises(SystemExit) as caught:
+        run_script(lambda: main([f"--snapshot_root={tmp_path / 'none'}"]))
+    assert caught.value.code == 2
+    assert re.fullmatch(r".*: TF_CONFIG names ps, .*\n", capsys.readouterr().err)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "number, code, words",
+    [
+        (signal.SIGTERM, -signal.SIGTERM, []),
+        pytest.param(signal.SIGINT, 130, ["sketch_pix2seq_train.py: stopped"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_that_waits_for_others_can_be_ended(number, code, words, data_dir, tmp_path):
+    config = documented_configs()[0]
+    config["cluster"]["worker"] = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    command = [sys.executable, "-u", str(ROOT / "sketch_pix2seq_train.py"), *arguments(data_dir, tmp_path, **TINY)]
+    environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        try:
+            assert "waiting until all workers" in process.stdout.readline()
+            time.sleep(2)
+            assert process.poll() is None
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert errors.strip().splitlines() == words
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch):
+    with socket.create_server(("", 0)) as taken:
+        addresses = [f"127.0.0.1:{port}" for port in (taken.getsockname()[1], *free_ports(1))]
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
+        for wrong in (
+            {},
+            {"task": {"type": "worker", "index": 2}},
+            {"task": {"type": "chief", "index": 0}},
+            {"task": 3},
+        ):
+            monkeypatch.setenv("TF_CONFIG", json.dumps({**config, **wrong}))
+            with pytest.raises(ValueError, match=r"no worker can be started as TF_CONFIG says .*, with a free port"):
+                choose_strategy()
