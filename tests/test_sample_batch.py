@@ -6,7 +6,7 @@ import tensorflow as tf
 from miniatures import CELL_NAMES, make_model
 
 from model import Code, sample_batch
-from utils import seed_for
+from seeds import seed_for
 
 SEEDS = [11, 12, 13, 14]
 
