@@ -16,22 +16,25 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "script": set(),
     "quiet_tensorflow": set(),
     "hparams": set(),
+    "seeds": set(),
     "safe_npz": set(),
     "utils": {"safe_npz"},
     "read_image": set(),
     "read_strokes": {"read_image", "utils"},
     "render_svg2bitmap": {"read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
-    "rnn": {"utils"},
+    "rnn": {"seeds"},
     "snapshots": {"hparams", "utils"},
     "extensions": {"hparams", "rnn"},
     "model": {"extensions", "hparams", "rnn", "snapshots"},
     "distributed": {"snapshots"},
-    "sampler": {"model", "pictures", "read_image", "render_svg2bitmap", "script", "utils"},
+    "run_dirs": {"snapshots"},
+    "run_log": {"utils"},
+    "sampler": {"model", "pictures", "read_image", "render_svg2bitmap", "script", "seeds", "utils"},
 }
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
-WITHOUT_TENSORFLOW = "hparams safe_npz script utils read_image read_strokes render_svg2bitmap pictures".split()
+WITHOUT_TENSORFLOW = "hparams safe_npz script seeds utils read_image read_strokes render_svg2bitmap pictures".split()
 
 
 def imports(path: Path, everywhere: bool = True) -> list[str]:
