@@ -196,9 +196,9 @@ def test_noise_of_z_in_training_and_validation(monkeypatch, skip_padding, is_tra
     door = "decode_packed" if skip_padding else "decode"
     seen, decode = [], getattr(trainer.model, door)
 
-    def recording_decode(strokes, z, *arguments, **named):
-        seen.append(z.numpy())
-        return decode(strokes, z, *arguments, **named)
+    def recording_decode(strokes, code, *arguments, **named):
+        seen.append(code.z.numpy())
+        return decode(strokes, code, *arguments, **named)
 
     monkeypatch.setattr(trainer.model, door, recording_decode)
     rows = 4000

@@ -1,6 +1,5 @@
 """Stroke formats, augmentation and batches: hand-worked cases, and plain loops over points written from spec §1."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import utils
+from hparams import HParams
 from utils import (
     OFFSET_LIMIT,
     Batch,
@@ -422,26 +422,9 @@ def test_centred_drawings_begin_at_the_centre_of_their_bounds(batch):
 # ---- data sets -------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass
-class Settings:
-    """What ``load_dataset`` reads of the hyper-parameters, without TensorFlow."""
-
-    data_set: list
-    conditional: bool = True
-    img_H: int = 2
-    img_W: int = 3
-    max_seq_len: int = 250
-    batch_size: int = 4
-    random_scale_factor: float = 0.15
-    augment_stroke_prob: float = 0.10
-    random_rotation: float = 0.0
-    mirror_prob: float = 0.0
-    augment_bitmaps: bool = False
-    use_position: bool = False
-    seed: int = 1
-
-    def replace(self, **changes):
-        return dataclasses.replace(self, **changes)
+def settings(data_set: list, **changes) -> HParams:
+    """Hyper-parameters of bitmaps of 2 x 3 pixels."""
+    return HParams(**{"data_set": data_set, "img_H": 2, "img_W": 3, "batch_size": 4, **changes})
 
 
 def random_splits(rng, *lengths, dtype=np.int16):
@@ -472,7 +455,7 @@ def test_scale_factor_is_that_of_the_pooled_training_split(tmp_path):
         drawing[:, 0] += 11
     write_category(tmp_path, "a.npz", a)
     write_category(tmp_path, "b.npz", b)
-    train, valid, test, hps = load_dataset(tmp_path, Settings(["a.npz", "b.npz"]))
+    train, valid, test, hps = load_dataset(tmp_path, settings(["a.npz", "b.npz"]))
     pooled = np.concatenate([drawing[:, :2].ravel() for drawing in a["train"] + b["train"]])
     scale = np.sqrt(np.mean((pooled - pooled.mean()) ** 2))  # dx and dy together, about their mean
     assert hps.max_seq_len == 12 and train.skipped == 0
@@ -499,7 +482,7 @@ def test_offsets_are_clamped_before_the_scale_is_taken(tmp_path):
     drawing = np.array([[5000, -3, 0], [-1000, 1000, 0], [2, -32768, 1]], np.int16)
     strokes = {"train": [drawing], "valid": [drawing], "test": [drawing]}
     write_category(tmp_path, "wild", strokes)
-    train, valid, *_ = load_dataset(tmp_path, Settings(["wild"]))
+    train, valid, *_ = load_dataset(tmp_path, settings(["wild"]))
     clamped = np.array([[1000, -3], [-1000, 1000], [2, -1000]])
     assert train.scale_factor == pytest.approx(np.std(clamped), rel=1e-6)
     for loader in (train, valid):
@@ -510,24 +493,24 @@ def test_longer_drawings_are_skipped_and_counted(tmp_path):
     rng = np.random.default_rng(2)
     strokes = random_splits(rng, [5, 30, 8, 31], [9, 40, 2], [7, 3])
     write_category(tmp_path, "a", strokes)
-    train, valid, test, hps = load_dataset(tmp_path, Settings(["a"], max_seq_len=30))
+    train, valid, test, hps = load_dataset(tmp_path, settings(["a"], max_seq_len=30))
     assert hps.max_seq_len == 30 and train.skipped == 2  # over all splits
     assert [len(loader) for loader in (train, valid, test)] == [3, 2, 2]
     assert train.images[:, 0, 0].tolist() == [0, 2, 1]  # bitmaps keep to their drawings
     fitting = np.concatenate([strokes["train"][i][:, :2].ravel() for i in (0, 1, 2)])
     assert train.scale_factor == pytest.approx(np.std(fitting.astype(float)), rel=1e-6)
-    *_, hps = load_dataset(tmp_path, Settings(["a"], max_seq_len=20))
+    *_, hps = load_dataset(tmp_path, settings(["a"], max_seq_len=20))
     assert hps.max_seq_len == 9  # the longest that is left, in any split
     with pytest.raises(ValueError, match="no train drawing of 4 points or fewer"):
-        load_dataset(tmp_path, Settings(["a"], max_seq_len=4))
+        load_dataset(tmp_path, settings(["a"], max_seq_len=4))
 
 
 def test_unconditional_training_needs_no_bitmaps(tmp_path):
     write_category(tmp_path, "a", random_splits(np.random.default_rng(3), [5], [4], [3]))
     utils.bitmap_path(tmp_path, "a", 2, 3).unlink()
     with pytest.raises(FileNotFoundError, match="render_svg2bitmap"):
-        load_dataset(tmp_path, Settings(["a"]))
-    for arguments in ({"hps": Settings(["a"], conditional=False)}, {"hps": Settings(["a"]), "images": False}):
+        load_dataset(tmp_path, settings(["a"]))
+    for arguments in ({"hps": settings(["a"], conditional=False)}, {"hps": settings(["a"]), "images": False}):
         train, *_ = load_dataset(tmp_path, **arguments)
         assert train.get_batch(0).points.shape == (5, 3) and train.get_batch(0).images.shape == (1, 0, 0)
 
@@ -538,15 +521,15 @@ def test_bitmaps_of_other_strokes_are_refused(tmp_path):
     other = random_splits(rng, [5, 6], [4], [3])
     save_strokes(npz_path(tmp_path, "a"), other)
     with pytest.raises(ValueError, match="other strokes"):
-        load_dataset(tmp_path, Settings(["a"]))
+        load_dataset(tmp_path, settings(["a"]))
 
 
 def test_shards_of_a_data_set_share_lengths_and_scale(tmp_path):
     rng = np.random.default_rng(5)
     write_category(tmp_path, "a", random_splits(rng, [5, 3, 9, 4, 6], [4, 6], [7, 8]))
     write_category(tmp_path, "b", random_splits(rng, [12, 2, 7], [3, 9], [8, 1]))
-    whole, *_ = load_dataset(tmp_path, Settings(["a", "b"]))
-    shards = [load_dataset(tmp_path, Settings(["a", "b"]), shard=(i, 2)) for i in range(2)]
+    whole, *_ = load_dataset(tmp_path, settings(["a", "b"]))
+    shards = [load_dataset(tmp_path, settings(["a", "b"]), shard=(i, 2)) for i in range(2)]
     for i, (train, valid, test, hps) in enumerate(shards):
         assert (train.scale_factor, hps.max_seq_len) == (whole.scale_factor, 12)
         assert len(valid) == len(test) == 2
@@ -555,7 +538,7 @@ def test_shards_of_a_data_set_share_lengths_and_scale(tmp_path):
     lengths = np.concatenate([train.lengths for train, *_ in shards])
     assert sorted(lengths) == whole.lengths.tolist()
     with pytest.raises(ValueError, match="for worker 3 of 4"):
-        load_dataset(tmp_path, Settings(["b"]), shard=(3, 4))
+        load_dataset(tmp_path, settings(["b"]), shard=(3, 4))
 
 
 def test_augmented_bitmaps_are_made_at_the_scale_of_their_category(tmp_path):
@@ -569,7 +552,7 @@ def test_augmented_bitmaps_are_made_at_the_scale_of_their_category(tmp_path):
         seen.extend(drawings)
         return np.full((len(drawings), height, width), 7, np.uint8)
 
-    hps = Settings(["a", "b"], random_scale_factor=0, augment_stroke_prob=0, augment_bitmaps=True)
+    hps = settings(["a", "b"], random_scale_factor=0, augment_stroke_prob=0, augment_bitmaps=True)
     train, valid, *_ = load_dataset(tmp_path, hps, rasterize=rasterize)
     batch = train.random_batch()
     assert batch.images.shape == (4, 2, 3) and (batch.images == 7).all() and (valid.get_batch(0).images == 0).all()
@@ -583,7 +566,7 @@ def test_augmented_bitmaps_are_made_at_the_scale_of_their_category(tmp_path):
 def test_a_drawing_of_a_hundred_thousand_points_is_skipped(tmp_path):
     drawings = [np.array([[5, 6, 1]], np.int16), np.ones((100_000, 3), np.int16), SQUARE]
     save_strokes(npz_path(tmp_path, "x"), {split: drawings for split in utils.SPLITS})
-    train, _, _, hps = load_dataset(tmp_path, Settings(["x"], conditional=False))
+    train, _, _, hps = load_dataset(tmp_path, settings(["x"], conditional=False))
     assert (train.skipped, len(train), hps.max_seq_len) == (3, 2, 4)
 
 
@@ -593,9 +576,9 @@ def test_a_data_set_cannot_lead_out_of_its_directory(tmp_path):
         save_strokes(path, strokes)
     for data_set in ("../../secret.npz", "../../secret", str(secret), "a/b", "..\\..\\secret", "C:secret", "C:\\x"):
         with pytest.raises(ValueError, match="is not the bare name of a file in"):
-            load_dataset(tmp_path / "data", Settings([data_set]))
+            load_dataset(tmp_path / "data", settings([data_set]))
     with pytest.raises(ValueError, match="address"):
-        load_dataset("http://host/data", Settings(["a"]))
+        load_dataset("http://host/data", settings(["a"]))
     assert npz_path("d", "ice cream.npz") == npz_path("d", "ice cream") == Path("d/npz/ice cream.npz")
     assert npz_path(tmp_path / "data", "ice_cream").name == "ice cream.npz"  # Google's name
     with pytest.raises(FileNotFoundError):
