@@ -20,8 +20,7 @@ ALIASES = {  # the spelling in older configurations, which are read for ever
 # What gives the weights their shapes or their meaning: a run cannot go on with another value.
 ARCHITECTURE_FIELDS = (
     "conditional enc_model enc_filters enc_rnn_size dec_model dec_rnn_size use_position position_features "
-    "pixel_features drawing_extent z_size "
-    "num_mixture img_H img_W"
+    "pixel_features drawing_extent z_size num_mixture img_H img_W"
 ).split()
 # What validation measures, and on what: losses before and after a change of one do not compare.
 VALIDATION_FIELDS = "data_set max_seq_len skip_padding kl_weight kl_tolerance".split()
@@ -83,7 +82,7 @@ class HParams:
     random_scale_factor: float = 0.15  # axes are stretched by 1 +- this in training
     augment_stroke_prob: float = 0.10  # probability to drop a point in training
     augment_bitmaps: bool = False  # rasterise the strokes as augmented (not the paper's)
-    bitmap_noise: float = 0.0  # probability of each fault put into a bitmap (thick, faint, blurred, gaps), with it
+    bitmap_noise: float = 0.0  # probability of each fault put into a bitmap (thick, faint ...), with augment_bitmaps
     random_rotation: float = 0.0  # degrees that drawings are turned by at most, with augment_bitmaps
     mirror_prob: float = 0.0  # probability to mirror a drawing left to right, with augment_bitmaps
     kl_weight: float = 0.0  # of sketch-rnn's KL term; 0: none, the paper's point; 0.5 to 1 there
