@@ -144,18 +144,7 @@ def test_gradient_of_layer_norm_equals_autodiff(shape, weights_shape):
         assert relative_error(actual, expected) < 1e-5
 
 
-@pytest.mark.parametrize("name", CELL_NAMES)
-@pytest.mark.parametrize(
-    "steps, rows, units, context_size, masked, counts, compiled",
-    [
-        (4, 3, 5, 2, False, None, False),
-        (3, 2, 4, 0, True, None, False),
-        (1, 1, 3, 2, False, None, False),
-        (5, 4, 3, 2, True, [4, 3, 3, 1, 0], True),
-        (3, 3, 4, 0, False, [3, 2, 1], False),
-    ],
-)
-def test_backward_pass_equals_autodiff(name, steps, rows, units, context_size, masked, counts, compiled):
+def assert_gradients_equal_autodiff(name, steps, rows, units, context_size, masked, counts, compiled):
     cell, _ = make_cell(name, 5 + context_size, units)
     rng = np.random.default_rng(5)
     inputs = tf.constant(normal(rng, steps, rows, 5))
@@ -179,6 +168,26 @@ def test_backward_pass_equals_autodiff(name, steps, rows, units, context_size, m
     assert actual.keys() == expected.keys()
     errors = {key: relative_error(actual[key], expected[key]) for key in expected}
     assert max(errors.values()) < 1e-5, errors
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+@pytest.mark.parametrize(
+    "steps, rows, units, context_size, masked, counts",
+    [
+        (4, 3, 5, 2, False, None),
+        (3, 2, 4, 0, True, None),
+        (1, 1, 3, 2, False, None),
+        (5, 4, 3, 2, True, [4, 3, 3, 1, 0]),
+        (3, 3, 4, 0, False, [3, 2, 1]),
+    ],
+)
+def test_backward_pass_equals_autodiff(name, steps, rows, units, context_size, masked, counts):
+    assert_gradients_equal_autodiff(name, steps, rows, units, context_size, masked, counts, compiled=False)
+
+
+@pytest.mark.parametrize("name", ["lstm", *(pytest.param(n, marks=pytest.mark.slow) for n in ("layer_norm", "hyper"))])
+def test_backward_pass_equals_autodiff_in_a_graph(name):
+    assert_gradients_equal_autodiff(name, 5, 4, 3, 2, True, [4, 3, 3, 1, 0], compiled=True)
 
 
 # ---- initial weights -------------------------------------------------------------------------------------------------

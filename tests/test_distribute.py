@@ -40,7 +40,9 @@ def data_dir(tmp_path_factory) -> Path:
 def alone(data_dir, tmp_path_factory) -> Path:
     """One worker's run of five steps, each with all drawings."""
     run = tmp_path_factory.mktemp("alone")
+    tf.config.run_functions_eagerly(True)
     assert main(arguments(data_dir, run, **TINY | SURE | {"batch_size": ALL, "num_steps": STEPS})) == 0
+    tf.config.run_functions_eagerly(False)
     return run
 
 

@@ -60,16 +60,15 @@ def do_at_step(monkeypatch, step: int, action) -> None:
 @pytest.mark.parametrize(
     "dec_model, graphs", [("lstm", False), *(pytest.param(cell, True, marks=pytest.mark.slow) for cell in CELL_NAMES)]
 )
-def test_three_steps_stop_and_five_are_eight(dec_model, graphs, run_in_graphs, tmp_path, monkeypatch, capsys, request):
-    if not graphs:
-        request.getfixturevalue("eagerly")
+def test_three_steps_stop_and_five_are_eight(dec_model, graphs, tmp_path, monkeypatch, capsys, request):
+    run_training = request.getfixturevalue("run_in_graphs" if graphs else "run_training")
     asked = {"dec_model": dec_model, "augment_stroke_prob": 0.2}
-    assert run_in_graphs(tmp_path / "whole", **asked) == 0
+    assert run_training(tmp_path / "whole", **asked) == 0
     do_at_step(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGTERM))
-    assert run_in_graphs(tmp_path / "parts", **asked) == 0
+    assert run_training(tmp_path / "parts", **asked) == 0
     assert "stopped before step 3; go on with --resume_training --snapshot_root" in capsys.readouterr().out
     assert newest_state(tmp_path / "parts")["next_step"] == 3
-    assert run_in_graphs(tmp_path / "parts", "--resume_training") == 0
+    assert run_training(tmp_path / "parts", "--resume_training") == 0
     whole = newest_state(tmp_path / "whole")
     assert_same(newest_state(tmp_path / "parts"), whole)
     assert whole["next_step"] == 8
@@ -281,7 +280,10 @@ AWKWARD = {
 }
 
 
-@pytest.mark.parametrize("moment", AWKWARD)
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(moment, marks=pytest.mark.slow if moment == "at the first step" else ()) for moment in AWKWARD],
+)
 def test_killed_at_an_awkward_moment(moment, finished, run_training, tmp_path, monkeypatch):
     always = {"save_minutes": 1e-9}  # saves after every step
     with monkeypatch.context() as patched:
@@ -312,9 +314,9 @@ def test_no_row_of_another_runs_log_is_lost(run, run_training, tmp_path):
 
 
 def test_every_validation_is_logged_once(run_training, tmp_path):
-    run_training(tmp_path, save_every=7)  # so that the last step is one of those
+    run_training(tmp_path, num_steps=3, save_every=2)  # so that the last step is one of those
     validations = [row["step"] for row in metrics(tmp_path) if row["split"] == "valid"]
-    assert validations == ["7"]
+    assert validations == ["2"]
 
 
 @pytest.fixture(scope="module")
@@ -420,7 +422,7 @@ def test_resume_says_when_nothing_is_whole(run, trainer):
         Snapshots(trainer.checkpoint, run / "snapshot", trainer.hps, {}).restore()
 
 
-@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("everything", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_snapshots_deleted_under_way(everything, run_training, tmp_path, monkeypatch):
     root = tmp_path / "snapshot"
 
