@@ -6,6 +6,8 @@ What the decoder sees is a plug with three methods, used by teacher forcing and 
     sequence(state, strokes [N, T, 5]) -> [N, T, size]    all points at once
     step(state, stroke [N, 5]) -> ([N, size], state)      one point at a time
 
+A state is a tuple; its first ``SHARED`` parts do not change and may serve several rows.
+
 Letters as in model.py.
 """
 
@@ -142,7 +144,27 @@ ENCODERS = {"deep_cnn": DeepCNN, **dict.fromkeys(CELLS, StrokeRNN)}
 # What the decoder sees beside the stroke
 
 
-class PenPosition:
+class DecoderFeatures:
+    """What plugs share: their states by rows, for sampling that goes on from one state in several ways."""
+
+    SHARED = 0  # parts of a state that all rows share
+
+    def gather(self, state: tuple, rows: tf.Tensor) -> tuple:
+        """The state of ``rows`` ``[K]``, some perhaps several times."""
+        return *state[: self.SHARED], *(tf.gather(part, rows) for part in state[self.SHARED :])
+
+    def where(self, condition: tf.Tensor, state: tuple, other: tuple) -> tuple:
+        """The rows of ``state`` where ``condition`` ``[N]`` holds, else those of ``other``."""
+        pairs = zip(state[self.SHARED :], other[self.SHARED :], strict=True)
+        return *other[: self.SHARED], *(where_rows(condition, *pair) for pair in pairs)
+
+
+def where_rows(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Rows of ``one`` ``[N, ...]`` where ``condition`` ``[N]`` holds, else those of ``other``."""
+    return tf.where(tf.reshape(condition, [-1, *[1] * (one.shape.rank - 1)]), one, other)
+
+
+class PenPosition(DecoderFeatures):
     """Where on the page the pen is, in units of normalised strokes from the page's centre."""
 
     size = 2
@@ -150,19 +172,19 @@ class PenPosition:
 
     def begin(self, code):
         """The page's centre ``[N, 2]``, where every drawing begins."""
-        return tf.zeros([tf.shape(code.z)[0], 2])
+        return (tf.zeros([tf.shape(code.z)[0], 2]),)
 
     def sequence(self, state, strokes):
         """``[N, T, 2]``."""
-        return state[:, None] + tf.cumsum(strokes[:, :, :2], axis=1)
+        return state[0][:, None] + tf.cumsum(strokes[:, :, :2], axis=1)
 
     def step(self, state, stroke):
         """``[N, 2]``, which is the next state, too."""
-        position = state + stroke[:, :2]
-        return position, position
+        position = state[0] + stroke[:, :2]
+        return position, (position,)
 
 
-class FourierPositionReadout:
+class FourierPositionReadout(DecoderFeatures):
     """Fourier features of the pen position, read out by weights that are predicted from z.
 
     The features are sines of trainable direction, length and phase over the page. z weighs them into G numbers for
@@ -212,7 +234,7 @@ class FourierPositionReadout:
         return seen[:, 0], state
 
 
-class PixelAlignedFeatures:
+class PixelAlignedFeatures(DecoderFeatures):
     """Pixel-aligned features: what a small CNN makes of the bitmap, read where the pen is; and the ink that is left.
 
     The CNN's maps are read bilinearly at the pen's position (PIFu, arXiv 1905.05172). Ink is left in a cell of the page
@@ -225,6 +247,7 @@ class PixelAlignedFeatures:
     WINDOW = 7  # cells around the pen, on each side of a square
     BLOCKS = 8  # sums over the page, on each side
     MARGIN = 2.0  # units of both sides together, as bitmaps are drawn
+    SHARED = 1  # the features; a row knows whose it reads
 
     def __init__(self, hps: HParams, init: Initializer):
         self.size, self.side = hps.pixel_features, hps.img_H
@@ -266,7 +289,7 @@ class PixelAlignedFeatures:
         return tuple(maps), tf.reduce_max(cells, axis=[2, 4]), present
 
     def begin(self, code):
-        """(features, position ``[N, 2]``, whether a line goes on from it ``[N]``, cells covered ``[N, cells^2]``)."""
+        """(features, whose ``[N]``, position ``[N, 2]``, whether a line goes on, cells covered ``[N, cells^2]``)."""
         rows = tf.shape(code.z)[0]
         features = code.features
         if features is None:
@@ -274,13 +297,13 @@ class PixelAlignedFeatures:
             maps = [tf.zeros([rows, side, side, filters]) for side, filters in zip(sides, self.FILTERS, strict=True)]
             features = tuple(maps), tf.zeros([rows, self.cells, self.cells]), tf.zeros([rows])
         fresh = tf.fill([rows], -1.0)  # the start token is no point: no line goes on from it
-        return features, tf.zeros([rows, 2]), fresh, tf.zeros([rows, self.cells**2])
+        return features, tf.range(rows), tf.zeros([rows, 2]), fresh, tf.zeros([rows, self.cells**2])
 
     # ---- all points at once
 
     def sequence(self, state, strokes):
         """``[N, T, size]``; zeros from the end of each drawing on. T begins with the start token."""
-        (maps, ink, present), position, _, _ = state
+        (maps, ink, present), _, position, _, _ = state
         rows, steps = tf.unstack(tf.shape(strokes)[:2])
         positions = position[:, None] + tf.cumsum(strokes[:, :, :2], axis=1)  # [N, T, 2]
         index = tf.cast(tf.where(strokes[:, :, 4] < 0.5), tf.int32)  # [P, 2] of the real points, the start token's too
@@ -304,8 +327,8 @@ class PixelAlignedFeatures:
 
     def step(self, state, stroke):
         """``[N, size]`` and the state after this stroke."""
-        (maps, ink, present), position, down, covered = state
-        rows = tf.range(tf.shape(stroke)[0])
+        (maps, ink, present), whose, position, down, covered = state
+        rows, ink = tf.range(tf.shape(stroke)[0]), tf.gather(ink, whose)
         before, position = self._to_pixels(position), position + stroke[:, :2]
         pixels = self._to_pixels(position)
         touched = self._cells_of_line(tf.where(down[:, None] > 0, before, pixels), pixels)  # [N, samples]
@@ -316,9 +339,9 @@ class PixelAlignedFeatures:
         still = tf.reshape(ink, tf.shape(covered)) * (1.0 - covered)
         shape = [-1, *[self.BLOCKS, self.cells // self.BLOCKS] * 2]
         sums = tf.reshape(tf.reduce_sum(tf.reshape(still, shape), axis=[2, 4]), [-1, self.BLOCKS**2])
-        seen = self._dense(self._read(maps, rows, pixels), left, sums, present)
+        seen = self._dense(self._read(maps, whose, pixels), left, sums, tf.gather(present, whose))
         down = tf.where(down < 0, 0.0, stroke[:, 2])
-        return seen, ((maps, ink, present), position, down, covered)
+        return seen, (state[0], whose, position, down, covered)
 
     # ---- parts of both
 

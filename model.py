@@ -339,29 +339,58 @@ class Model(tf.Module):
 
     # ---- sampling
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def generate(
-        self, code, initial_state, first, steps, temperature, greedy, ignore_end, seed, noise, prefix, prefix_lengths
-    ):
-        """The sampling loop: draw a point, feed it back.
+    def make_step(self, code):
+        """The decoder's step for drawings of this code, their z multiplied once.
 
-        code of N drawings, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first), temperature
-        ``[N]``, greedy and ignore_end (go on to the last step even when all have ended) bool; chance comes from seed
-        ``[2]``, or from noise of N(0, 1) ``[steps, N, 4]`` where it is given; the first prefix_lengths ``[N]`` points
-        of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
-        Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
+        ``step(x [N, 5], seen_states, state) -> (dense layer's outputs [N, 3 + 6M], seen_states, state)``; the state is
+        a tuple as ``split_state`` makes it, seen_states has one for each plug.
         """
         products, params = self.cell.prepare(code.z if self.hps.conditional else None)
         dense = make_dense(products)
-        temperature = temperature[:, None]
 
-        def body(t, x, seen_states, state, ended, strokes, outputs):
+        def step(x, seen_states, state):
             steps = [plug.step(own, x) for plug, own in zip(self.decoder_features, seen_states, strict=True)]
             seen, seen_states = [part for part, _ in steps], tuple(own for _, own in steps)
             h, state = self.cell.step(tf.concat([x, *seen], axis=1), state, dense, params)  # [N, U]
-            output = self._output(h)  # [N, 3 + 6M]
+            return self._output(h), seen_states, state
+
+        return step
+
+    def split_state(self, state: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """A state ``[N, state_size]`` as the cell's step takes it."""
+        return tuple(tf.split(state, self.cell.state_sizes, axis=1))
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def generate(
+        self,
+        code,
+        initial_state,
+        first,
+        steps,
+        temperature,
+        pen_temperature,
+        greedy,
+        ignore_end,
+        seed,
+        noise,
+        prefix,
+        prefix_lengths,
+    ):
+        """The sampling loop: draw a point, feed it back.
+
+        code of N drawings, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first), temperature and
+        pen_temperature ``[N]``, greedy and ignore_end (go on to the last step even when all have ended) bool; chance
+        comes from seed ``[2]``, or from noise of N(0, 1) ``[steps, N, 4]`` where it is given; the first prefix_lengths
+        ``[N]`` points of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
+        Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
+        """
+        step = self.make_step(code)
+        temperature, pen_temperature = temperature[:, None], pen_temperature[:, None]
+
+        def body(t, x, seen_states, state, ended, strokes, outputs):
+            output, seen_states, state = step(x, seen_states, state)  # [N, 3 + 6M]
             chance = tf.random.fold_in(seed, t) if noise is None else noise[t]
-            x = draw_point(mixture_params(output), temperature, greedy, chance)  # [N, 5]
+            x = draw_point(mixture_params(output), temperature, greedy, chance, pen_temperature)  # [N, 5]
             x = tf.where((t < prefix_lengths)[:, None], prefix[tf.minimum(t, tf.shape(prefix)[0] - 1)], x)
             ended |= x[:, 4] > 0
             return t + 1, x, seen_states, state, ended, strokes.write(t, x), outputs.write(t, output)
@@ -369,7 +398,7 @@ class Model(tf.Module):
         def goes_on(t, x, seen_states, state, ended, *_):
             return (t < steps) & (ignore_end | ~tf.reduce_all(ended))
 
-        state = tuple(tf.split(initial_state, self.cell.state_sizes, axis=1))
+        state = self.split_state(initial_state)
         ended = tf.zeros([tf.shape(first)[0]], tf.bool)
         arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, size]) for size in (5, self.output_size)]
         begun = tuple(plug.begin(code) for plug in self.decoder_features)
@@ -381,8 +410,8 @@ class Model(tf.Module):
 # Sampling
 
 
-def draw_point(params: MixtureParams, temperature: tf.Tensor, greedy: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
-    """Draw one stroke-5 row for each row of ``params`` -> ``[N, 5]``; temperature ``[N, 1]``.
+def draw_point(params: MixtureParams, temperature, greedy, chance, pen_temperature=None) -> tf.Tensor:
+    """Draw one stroke-5 row for each row of ``params`` -> ``[N, 5]``; temperature ``[N, 1]``, pen_temperature, too.
 
     ``chance`` is a seed ``[2]`` for all rows, or N(0, 1) numbers ``[N, 4]``, each row's own.
     pi and pen probabilities become softmax(log p / t); sigma becomes sigma * t, as in the original, where
@@ -394,7 +423,7 @@ def draw_point(params: MixtureParams, temperature: tf.Tensor, greedy: tf.Tensor,
     else:
         noise, for_pi, for_pen = chance[:, :2], chance[:, 2:3], chance[:, 3:]
 
-    def choose(probabilities, chance):
+    def choose(probabilities, chance, temperature):
         logits = tf.math.log(probabilities) / temperature
         if chance.shape.rank == 1:
             drawn = tf.random.stateless_categorical(logits, 1, chance, dtype=tf.int32)[:, 0]
@@ -404,13 +433,14 @@ def draw_point(params: MixtureParams, temperature: tf.Tensor, greedy: tf.Tensor,
             drawn = tf.reduce_sum(tf.cast(below, tf.int32), axis=1)
         return tf.where(greedy, tf.argmax(probabilities, axis=1, output_type=tf.int32), drawn)
 
-    k = choose(params.pi, for_pi)
+    k = choose(params.pi, for_pi, temperature)
     mu1, mu2, sigma1, sigma2, corr = (tf.gather(field, k, batch_dims=1)[:, None] for field in params[1:6])
     noise *= tf.where(greedy, 0.0, 1.0)
     e1, e2 = noise[:, :1], noise[:, 1:]
     dx = mu1 + sigma1 * temperature * e1
     dy = mu2 + sigma2 * temperature * (corr * e1 + tf.sqrt((1.0 - corr) * (1.0 + corr)) * e2)
-    pen = tf.one_hot(choose(params.pen, for_pen), 3)
+    pen = choose(params.pen, for_pen, temperature if pen_temperature is None else pen_temperature)
+    pen = tf.one_hot(pen, 3)
     return tf.concat([dx, dy, pen], axis=1)
 
 
@@ -424,9 +454,12 @@ def _pack_prefix(prefix, rows, seq_len):
     return tf.transpose(strokes, [1, 0, 2]), tf.constant(lengths)
 
 
-def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, seed, prefix=None):
+def _generate(
+    model, code, rows, seq_len, temperature, greedy_mode, ignore_end, seed, prefix=None, pen_temperature=None
+):
     temperature = np.broadcast_to(np.asarray(temperature, np.float32), [rows])
-    if not (temperature > 0).all():
+    pen_temperature = temperature if pen_temperature is None else np.full(rows, pen_temperature, np.float32)
+    if not ((temperature > 0).all() and (pen_temperature > 0).all()):
         raise ValueError("temperature must be above 0; greedy_mode=True draws without chance")
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     if np.ndim(seed) and len(seed) != rows:
@@ -442,6 +475,7 @@ def _generate(model, code, rows, seq_len, temperature, greedy_mode, ignore_end, 
         tf.tile(START[None], [rows, 1]),
         tf.constant(seq_len),
         tf.constant(temperature),
+        tf.constant(pen_temperature),
         tf.constant(greedy_mode),
         tf.constant(ignore_end),
         tf.constant([seed, 0], tf.int32),
@@ -479,10 +513,12 @@ def sample_batch(
     num: int | None = None,
     seed=None,
     prefix: list[np.ndarray] | None = None,
+    pen_temperature: float | None = None,
 ) -> list[np.ndarray]:
     """Draw one drawing for each row of z ``[N, Z]`` or of a Code, together; stops when all have ended.
 
-    ``temperature`` is one number or one for each drawing; without z (unconditional, or z ~ N(0, 1)) give ``num``.
+    ``temperature`` is one number or one for each drawing, ``pen_temperature`` that of the pen state, if another;
+    without z (unconditional, or z ~ N(0, 1)) give ``num``.
     ``seed`` is one number for all together, or a list with a seed for each drawing, which may be a number or a tuple of
     ``seeds.seed_for``: then no drawing depends on the others.
     ``prefix``: a stroke-3 beginning ``[k, 3]``, k < ``seq_len``, for each, that the drawing goes on from.
@@ -495,8 +531,9 @@ def sample_batch(
         twice = None if z is None else model.as_code(z, 1).gather([0, 0])
         both = None if prefix is None else [*prefix, *prefix]
         temperatures = np.broadcast_to(temperature, [1]).repeat(2)
-        return sample_batch(model, twice, seq_len, temperatures, greedy_mode, 2, [*seed, *seed], both)[:1]
-    strokes, _ = _generate(model, z, rows, seq_len, temperature, greedy_mode, False, seed, prefix)
+        twice = model, twice, seq_len, temperatures, greedy_mode, 2, [*seed, *seed], both, pen_temperature
+        return sample_batch(*twice)[:1]
+    strokes, _ = _generate(model, z, rows, seq_len, temperature, greedy_mode, False, seed, prefix, pen_temperature)
     strokes = strokes.numpy()  # [t, N, 5]
     drawings = []
     for n in range(rows):

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from guide import draw_guided
 from model import Model, load_data_info, load_model, pad_strokes, sample_batch
 from pictures import FORMATS, Row, Tile, make_style, write_page, write_pictures, write_sheet
 from read_image import DEFAULT_LINE_WIDTH
@@ -25,6 +26,7 @@ from seeds import seed_for
 from utils import SPLITS, DataLoader, category_name, load_dataset, to_normal_strokes
 
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
+GUIDED_BATCH = 50  # drawings of which several candidates are drawn at once
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".svg")
 
 
@@ -86,20 +88,29 @@ def draw_codes(
     greedy: bool = False,
     prefixes: list[np.ndarray] | None = None,
     images: np.ndarray | None = None,
+    guide: int = 1,
+    pen_temperature: float | None = None,
 ) -> list[np.ndarray]:
     """One drawing for each row of codes ``[N, Z]`` (None: unconditional), of temperatures ``[N]`` and of seeds.
 
     Each begins with its prefix, if any, and has at most ``seq_len`` points. ``images`` ``[N, H, W]``: the bitmaps that
-    the codes are of, for a model whose decoder looks at them, too.
+    the codes are of, for a model whose decoder looks at them, too, and for ``guide`` > 1: ink-guided sampling with as
+    many candidates for each stroke (guide.py). ``pen_temperature``: the pen state's, if another than the drawing's.
     """
     drawings, total = [], len(temperatures)
-    for start in tqdm(range(0, total, BATCH), desc="drawing", unit="batch", disable=total <= BATCH):
-        part = slice(start, start + BATCH)
+    size = BATCH if guide == 1 else GUIDED_BATCH
+    for start in tqdm(range(0, total, size), desc="drawing", unit="batch", disable=None if total > size else True):
+        part = slice(start, start + size)
         code, temperature = None if codes is None else codes[part], temperatures[part]
         if images is not None and model.reads_pixels:
             code = model.make_code(tf.constant(code, tf.float32), images[part])
+        if guide > 1:
+            how = guide, temperature, pen_temperature, seq_len, seeds[part]
+            drawings += draw_guided(model, model.as_code(code, total), images[part], *how)
+            continue
         prefix = None if prefixes is None else prefixes[part]
-        drawn = sample_batch(model, code, seq_len, temperature, greedy, len(temperature), seeds[part], prefix)
+        how = greedy, len(temperature), seeds[part], prefix, pen_temperature
+        drawn = sample_batch(model, code, seq_len, temperature, *how)
         drawings += [to_normal_strokes(strokes) for strokes in drawn]
     return drawings
 
@@ -117,6 +128,8 @@ class Sampler:
     greedy: bool = False
     noise: bool = False  # on the codes
     seed: int = 0
+    guide: int = 1  # candidates for each stroke of an image; 1: plain sampling
+    pen_temperature: float | None = None  # None: as the drawing's
 
     def variations(self) -> list[tuple[str, str, float]]:
         """(file name, caption, temperature) of each drawing made of one code."""
@@ -144,7 +157,9 @@ class Sampler:
         codes = codes.reshape(len(temperatures), -1) if self.model.hps.conditional else None
         seeds = [seed_for(self.seed, "sample", key, 0, variation) for key in keys for variation in range(variations)]
         seq_len, images = self.model.hps.max_seq_len, None if images is None else np.repeat(images, variations, axis=0)
-        drawings = draw_codes(self.model, codes, temperatures, seq_len, seeds, self.greedy, prefixes, images)
+        guide = 1 if images is None else self.guide
+        how = self.greedy, prefixes, images, guide, self.pen_temperature
+        drawings = draw_codes(self.model, codes, temperatures, seq_len, seeds, *how)
         return [drawings[start : start + variations] for start in range(0, len(drawings), variations)]
 
     def tiles(self, drawings: list[np.ndarray], prefix: int = 0) -> list[Tile]:
@@ -157,13 +172,13 @@ class Sampler:
         seeds = [seed_for(self.seed, "code", key) for key in content_keys(images)] if self.noise else None
         return encode_images(self.model, images, seeds)
 
-    def load_images(self, paths: list[str]) -> tuple[list[str], np.ndarray]:
-        """(names, uint8 ``[n, H, W]``) of image files and of all images in directories.
+    def load_images(self, paths: list[str], side: int | None = None) -> tuple[list[str], np.ndarray]:
+        """(names, uint8 ``[n, H, W]``) of image files and of all images in directories; of another ``side``, if given.
 
         An image of a directory that is no drawing is passed over with a line; one that was named raises ValueError.
         """
         files, bitmaps = find_images(paths), {}
-        for path, bitmap in zip(files, self._read_images(files), strict=True):
+        for path, bitmap in zip(files, self._read_images(files, side), strict=True):
             if isinstance(bitmap, ValueError):
                 if str(path) in map(str, map(Path, paths)):
                     raise bitmap
@@ -177,20 +192,29 @@ class Sampler:
             raise ValueError(f"no drawing in {', '.join(paths)}")
         return list(bitmaps), np.stack(list(bitmaps.values()))
 
-    def _read_images(self, files: list[Path]) -> list[np.ndarray | ValueError]:
+    def _read_images(self, files: list[Path], side: int | None) -> list[np.ndarray | ValueError]:
         """Each file's bitmap, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
         hps = self.model.hps
+        height, width = (hps.img_H, hps.img_W) if side is None else (side, side)
 
         def read(path):
             try:
-                return load_image(path, hps.img_H, hps.img_W, self.info["line_width"])
+                return load_image(path, height, width, self.info["line_width"] * height / hps.img_H)
             except ValueError as error:
                 return error
             except OSError as error:  # of a directory, somebody else's file
                 return ValueError(f"{path}: {error.strerror or error}")
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(tqdm(pool.map(read, files), "reading", len(files), unit=" images", disable=len(files) < 20))
+            return list(
+                tqdm(
+                    pool.map(read, files),
+                    "reading",
+                    len(files),
+                    unit=" images",
+                    disable=None if len(files) >= 20 else True,
+                )
+            )
 
     def require_images(self, flag: str) -> None:
         """Raises ValueError naming the flag if the model cannot see images."""
@@ -205,7 +229,7 @@ class Sampler:
 
 
 def make_sampler(model_dir: str, temperatures: list[float], **how) -> Sampler:
-    """The sampler of a snapshot directory; ``how``: num, greedy, noise, seed. Raises as ``load_model`` does."""
+    """The sampler of a snapshot directory; ``how``: other fields of ``Sampler``. Raises as ``load_model`` does."""
     model, step = load_model(model_dir)
     info = load_data_info(model_dir)
     if info is None:
@@ -291,6 +315,7 @@ def add_drawing_flags(parser: argparse.ArgumentParser, num_drawings: int, temper
     how = parser.add_argument_group("how to draw")
     how.add_argument("--num", type=int, help="drawings at each temperature (default: 3)")
     how.add_argument("--temperature", type=float, nargs="+", help=f"one or more, above 0 (default: {temperature})")
+    how.add_argument("--pen_temperature", type=float, help="of the pen state (default: as the drawing's)")
     add_switch(how, "greedy", "always the likeliest point: one drawing, no chance")
     how.add_argument("--seed", type=int, default=0, help="of the choice and of the drawings")
     add_switch(how, "noise", "encode with noise, as the original does; without, the mean is the code")
@@ -330,8 +355,10 @@ def check_drawing_flags(args: argparse.Namespace, least: dict[str, int]) -> None
         value = getattr(args, flag)
         if value is not None and value < minimum:
             raise ValueError(f"--{flag} {value}: expected {minimum} or more")
-    if args.greedy and (args.temperature or args.num):
-        raise ValueError("--greedy leaves nothing to chance: no --temperature, no --num")
+    if args.greedy and (args.temperature or args.num or args.pen_temperature):
+        raise ValueError("--greedy leaves nothing to chance: no --temperature, no --pen_temperature, no --num")
+    if args.pen_temperature is not None and not 0 < args.pen_temperature < math.inf:
+        raise ValueError(f"--pen_temperature {args.pen_temperature}: expected a number above 0")
     if args.temperature and not all(0 < t < math.inf for t in args.temperature):
         raise ValueError(f"--temperature {' '.join(map(str, args.temperature))}: expected numbers above 0; or --greedy")
     make_style(args.size, args.line_width, args.colors)

@@ -315,6 +315,7 @@ def main(argv=None) -> int:
     mode, formats = check_args(args), parse_formats(args.format) or ["svg"]
     print(describe_device())
     how = {"num": args.num or 3, "greedy": args.greedy, "noise": args.noise, "seed": args.seed}
+    how |= {"pen_temperature": args.pen_temperature}
     sampler = make_sampler(args.model_dir, args.temperature or [0.3 if mode == "complete" else 0.1], **how)
     print(f"weights of step {sampler.step} from {args.model_dir}")
     if mode == "interpolate":

@@ -7,13 +7,15 @@
     rec    Rec: a classifier trained on the training bitmaps names the model's drawings (``rec_real``: real ones)
     ret    Ret: a drawing of the model, rasterised and encoded again: is its own original the nearest of all (or
            among the nearest 10, 50); and the other way round: of all drawings, is it the nearest to its original
+    ink    how near the drawing's ink comes to the person's, and the order of the hand (ink_scores.py)
 with 95 % bootstrap intervals, at each temperature; ``latent.png`` shows the codes by t-SNE, and
-``reconstructions.png`` originals above the model's drawings.
+``reconstructions.png`` originals above the model's drawings. Drawn plainly, or with ``--guide K`` as for ``--image``.
 """
 
 from quiet_tensorflow import describe_device, tf
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -21,14 +23,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ink_scores import score_ink, score_ink_of_bitmaps
 from model import Model, load_model, pad_strokes, point_losses
 from render_svg2bitmap import grid, png_bytes, rasterize_all
-from sampler import draw_codes, encode_images, encode_loader, encode_strokes
+from sampler import content_keys, draw_codes, encode_images, encode_loader, encode_strokes, make_sampler
 from script import add_switch, make_parser, run_script
 from seeds import seed_for
+from tracer import trace
 from utils import SPLITS, DataLoader, bitmap_scales, category_name, load_dataset, rasterize_augmented, write_file
 
-SCORES = ("loss", "rec", "ret", "latent", "reconstructions")
+SCORES = ("loss", "rec", "ret", "ink", "latent", "reconstructions")
 RET_AT = (1, 10, 50)
 RET_TITLES = {
     "ret_generated_to_original": "generated -> original",
@@ -44,7 +48,10 @@ MAX_RECONSTRUCTIONS = 200
 
 
 def bootstrap(hits: np.ndarray, seed: int) -> dict:
-    """The mean of hits ``[N]`` and its 95 % bootstrap interval over drawings, from a generator of its own."""
+    """The mean of hits ``[N]`` but for NaN, its 95 % bootstrap interval over drawings, from a generator of its own."""
+    hits = hits[~np.isnan(hits)]
+    if not len(hits):
+        return {"value": float("nan"), "interval": [float("nan")] * 2}
     means = np.random.default_rng(seed_for(seed, "bootstrap")).choice(hits, (RESAMPLES, len(hits))).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return {"value": float(hits.mean()), "interval": [float(low), float(high)]}
@@ -147,12 +154,22 @@ def score_drawings(
         report |= {"rec": {}, "rec_real": real, "rec_counts": real["value"] >= MIN_CLASSIFIER_ACCURACY}
     if "ret" in args.scores:
         report |= {key: {} for key in RET_TITLES}
+    if "ink" in args.scores:
+        persons = [test.strokes(index) for index in everything]
+        report["ink"] = {"the person": summarise_ink(score_ink(persons, persons), args.seed)}
+        if args.tracer:
+            report["ink"]["a tracer"] = summarise_ink(score_ink(persons, list(map(trace, test.images))), args.seed)
     for temperature in args.temperatures:
         seeds = [seed_for(args.seed, "sample", index, 0, round(1e6 * temperature)) for index in everything]
         images = None if model.reads_strokes else test.images
-        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seeds, images=images)
+        how = {"images": images, "guide": args.guide, "pen_temperature": args.pen_temperature}
+        drawings = draw_codes(model, codes, np.full(len(codes), temperature), test.max_seq_len, seeds, **how)
         bitmaps = rasterize_augmented(rasterize_all, hps, rescale, drawings, test.labels)
         first = bitmaps if first is None else first
+        if "ink" in args.scores:
+            to_end = np.array([len(drawing) >= test.max_seq_len for drawing in drawings], float)
+            scores = score_ink(persons, drawings) | {"to_end": to_end}
+            report["ink"][f"temperature {temperature}"] = summarise_ink(scores, args.seed)
         if "rec" in args.scores:
             report["rec"][str(temperature)] = bootstrap(is_correct(classifier, bitmaps, test.labels), args.seed)
         if "ret" in args.scores:
@@ -161,6 +178,29 @@ def score_drawings(
             for key, nearer in zip(RET_TITLES, (ranks(again, originals), ranks(originals, again)), strict=True):
                 report[key][str(temperature)] = {str(k): bootstrap(nearer < k, args.seed) for k in RET_AT}
     return report, first
+
+
+def summarise_ink(scores: dict[str, np.ndarray], seed: int) -> dict:
+    """Mean and interval of each score of the ink."""
+    return {name: bootstrap(values, seed) for name, values in scores.items()}
+
+
+def evaluate_pictures(args: argparse.Namespace) -> dict:
+    """How near drawings of pictures, of which no strokes are known, come to the pictures' ink -> the report."""
+    sampler = make_sampler(args.model_dir, args.temperatures, num=1, seed=args.seed)
+    sampler = dataclasses.replace(sampler, guide=args.guide, pen_temperature=args.pen_temperature)
+    sampler.require_images("--images")
+    names, images = sampler.load_images(args.images)
+    given = {side: sampler.load_images(args.images, side)[1] for side in (48, 192)}
+    drawings = sampler.draw(sampler.encode(images), content_keys(images), images=images)
+    report = {"model_dir": args.model_dir, "step": sampler.step, "pictures": len(names), "ink": {}}
+    report |= {"guide": args.guide, "pen_temperature": args.pen_temperature}
+    if args.tracer:
+        report["ink"]["a tracer"] = summarise_ink(score_ink_of_bitmaps(given, list(map(trace, images))), args.seed)
+    for k, temperature in enumerate(args.temperatures):
+        scores = score_ink_of_bitmaps(given, [variations[k] for variations in drawings])
+        report["ink"][f"temperature {temperature}"] = summarise_ink(scores, args.seed)
+    return report
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -195,6 +235,32 @@ def write_reconstructions(path: Path, originals: np.ndarray, bitmaps: np.ndarray
     write_file(path, png_bytes(grid(images, columns, title="bitmaps above what the model drew of them", size=size)))
 
 
+INK_COLUMNS = {  # of the table: score -> title
+    "ink_f1_1": "ink F1, 1 pixel",
+    "ink_f1_2": "2 pixels",
+    "ink_f1_fine": "fine",
+    "recall": "recall, 1 pixel",
+    "lost": "lost",
+    "to_end": "to the last step",
+    "order": "order of hand",
+    "strokes": "strokes",
+    "points": "points",
+}
+
+
+def ink_table(ink: dict) -> list[str]:
+    """The lines of a table: drawn how, and each score with its interval."""
+    used = [name for name in INK_COLUMNS if any(name in scores for scores in ink.values())]
+    lines = ["| drawn by | " + " | ".join(INK_COLUMNS[name] for name in used) + " |", "|---" * (len(used) + 1) + "|"]
+    for how, scores in ink.items():
+        cells = [
+            "{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})".format(**scores[name]) if name in scores else ""
+            for name in used
+        ]
+        lines.append(f"| {how} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def percent(score: dict) -> str:
     """``"43.1 % (40.9-45.2)"``."""
     low, high = score["interval"]
@@ -204,8 +270,15 @@ def percent(score: dict) -> str:
 def report_text(report: dict) -> str:
     """``report.md``."""
     lines = [f"# {report['model_dir']}, step {report['step']}", ""]
+    drawn = f"; ink-guided, {report['guide']} candidates" if report["guide"] > 1 else ""
+    drawn += f"; pen temperature {report['pen_temperature']}" if report["pen_temperature"] else ""
+    if "pictures" in report:
+        title = "ink at 48 x 48 (fine: 2 pixels of 192 x 192)"
+        return (
+            "\n".join([*lines, f"{report['pictures']} pictures; {title}{drawn}.", "", *ink_table(report["ink"])]) + "\n"
+        )
     categories = ", ".join(report["categories"])
-    lines += [f"{report['drawings']} {report['split']} drawings of {categories}; {report['code']}."]
+    lines += [f"{report['drawings']} {report['split']} drawings of {categories}; {report['code']}{drawn}."]
     if report["skipped"]:
         lines += ["", f"Of all splits, {report['skipped']} drawings are longer than this model draws: left out."]
     if "loss" in report:
@@ -219,6 +292,9 @@ def report_text(report: dict) -> str:
     if RET_TITLES.keys() & report.keys() and report["encoded"] == "strokes":
         again = "for Ret the generated *strokes* are encoded again, not a raster of them."
         lines += ["", f"This encoder reads strokes: {again}"]
+    if "ink" in report:
+        lines += ["", "Ink at 48 x 48 (fine: 2 pixels of 192 x 192), strokes and points as shares of the person's:", ""]
+        lines += ink_table(report["ink"])
     for key, title in RET_TITLES.items():
         if key in report:
             lines += ["", f"Ret, {title}, of {report['drawings']}:", ""]
@@ -226,6 +302,12 @@ def report_text(report: dict) -> str:
             for temperature, scores in report[key].items():
                 lines.append(f"| {temperature} | " + " | ".join(percent(scores[str(k)]) for k in RET_AT) + " |")
     return "\n".join(lines) + "\n"
+
+
+def write_report(directory: Path, report: dict) -> None:
+    """``report.json`` and ``report.md``."""
+    write_file(directory / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_file(directory / "report.md", report_text(report).encode())
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -251,16 +333,16 @@ def evaluate(args: argparse.Namespace) -> dict:
     scored = {"train": train, "valid": valid, "test": test}[args.split]
     names = [category_name(data_set) for data_set in hps.data_set]
     report = {"model_dir": str(args.model_dir), "step": step, "split": args.split, "drawings": len(scored)}
+    report |= {"guide": args.guide, "pen_temperature": args.pen_temperature}
     report |= {"categories": names, "code": "code with noise" if args.noise else "code without noise"}
     report |= {"encoded": "strokes" if model.reads_strokes else "bitmaps", "skipped": train.skipped}
     directory.mkdir(parents=True, exist_ok=True)
     if "loss" in args.scores:
         report |= score_loss(model, scored, args.noise, args.seed)
-    if {"rec", "ret", "reconstructions"} & set(args.scores):
+    if {"rec", "ret", "ink", "reconstructions"} & set(args.scores):
         entries, bitmaps = score_drawings(args, model, train, valid, scored, hps)
         report |= entries
-    write_file(directory / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-    write_file(directory / "report.md", report_text(report).encode())
+    write_report(directory, report)
     if "reconstructions" in args.scores:
         chosen = np.random.default_rng(seed_for(args.seed, "choose")).permutation(len(scored))[:MAX_RECONSTRUCTIONS]
         write_reconstructions(directory / "reconstructions.png", scored.images[chosen], bitmaps[chosen])
@@ -295,6 +377,12 @@ def parse_args(argv) -> argparse.Namespace:
     )
     parser.add_argument("--scores", nargs="+", default=SCORES, choices=SCORES, help="which to compute")
     parser.add_argument("--seed", type=int, default=0, help="of the drawings and the intervals")
+    parser.add_argument(
+        "--guide", type=int, default=1, metavar="K", help="candidates for each stroke; 1: plain sampling"
+    )
+    parser.add_argument("--pen_temperature", type=positive_number, help="of the pen state (default: the temperature)")
+    parser.add_argument("--images", nargs="+", metavar="PATH", help="score on the ink of pictures instead of on data")
+    add_switch(parser, "tracer", "score a tracer's lines, too: pip install scikit-image sknw")
     add_switch(parser, "noise", "encode with noise, as the original does; without, the mean is the code")
     return parser.parse_args(argv)
 
@@ -302,8 +390,15 @@ def parse_args(argv) -> argparse.Namespace:
 def main(argv=None) -> int:
     """Score as the command line says -> exit code."""
     args = parse_args(argv)
+    if args.guide < 1:
+        raise ValueError(f"--guide {args.guide}: expected 1 or more")
     print(describe_device())
-    print(report_text(evaluate(args)))
+    if args.images:
+        report = evaluate_pictures(args)
+        write_report(Path(args.evaluation_dir), report)
+    else:
+        report = evaluate(args)
+    print(report_text(report))
     print(f"written to {args.evaluation_dir}")
     return 0
 

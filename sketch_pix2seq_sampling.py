@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from model import Model
 from pictures import Row, Tile
 from render_svg2bitmap import draw_strokes
 from sampler import (
@@ -46,6 +45,7 @@ from utils import DataLoader, category_name, get_bounds, lines_to_strokes, strok
 TEMPERATURES = tuple(round(0.1 * k, 1) for k in range(1, 11))
 GRID_ROWS = 3
 GRID_SPACING = 20.0  # units of normalised strokes between the centres of drawings
+GUIDE = 8  # candidates for each stroke of an image
 GALLERY_TEMPERATURES = (0.1, 0.3, 0.6, 1.0)
 
 
@@ -64,18 +64,16 @@ def join_drawings(drawings: list[np.ndarray], columns: int, spacing: float = GRI
     return lines_to_strokes(lines)
 
 
-def sample_drawings(
-    model: Model, loader: DataLoader, indices: np.ndarray, noise: bool, seed: int
-) -> list[list[np.ndarray]]:
+def sample_drawings(sampler: Sampler, loader: DataLoader, indices: np.ndarray) -> list[list[np.ndarray]]:
     """For each index, ``GRID_ROWS`` x the temperatures drawings, all of one code."""
-    codes = encode_loader(model, loader, indices, noise, seed)
+    model, seed = sampler.model, sampler.seed
+    codes = encode_loader(model, loader, indices, sampler.noise, seed)
     count = GRID_ROWS * len(TEMPERATURES)
     temperatures = np.tile(TEMPERATURES, GRID_ROWS * len(indices))
     seeds = [seed_for(seed, "sample", index, 0, variation) for index in indices for variation in range(count)]
     images = None if model.reads_strokes else np.repeat(loader.images[indices], count, axis=0)
-    drawings = draw_codes(
-        model, np.repeat(codes, count, axis=0), temperatures, loader.max_seq_len, seeds, images=images
-    )
+    how = {"images": images, "guide": sampler.guide, "pen_temperature": sampler.pen_temperature}
+    drawings = draw_codes(model, np.repeat(codes, count, axis=0), temperatures, loader.max_seq_len, seeds, **how)
     return [drawings[start : start + count] for start in range(0, len(drawings), count)]
 
 
@@ -95,7 +93,7 @@ def draw_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Row]:
     """The original's three files for each test drawing -> a row for each."""
     loader, hps = load_split(args.data_dir, sampler.model.hps, args.split)
     indices = choose_drawings(loader, hps, args.category, args.index, args.num_drawings or 20, args.seed)
-    samples, rows = sample_drawings(sampler.model, loader, indices, args.noise, args.seed), []
+    samples, rows = sample_drawings(sampler, loader, indices), []
     for index, drawings in zip(indices, samples, strict=True):
         truth, category = loader.strokes(index), category_name(hps.data_set[loader.labels[index]])
         write_drawings(Path(args.sampling_dir, str(index)), truth, drawings)
@@ -136,7 +134,8 @@ def draw_unconditionally(sampler: Sampler, sampling_dir: Path, num: int) -> list
     if model.hps.conditional:
         raise ValueError(f"--unconditional: the model in {sampler.model_dir} has an encoder; give it images by --image")
     seeds = [seed_for(sampler.seed, "sample", i, 0, k) for i in range(num) for k in range(count)]
-    drawings = draw_codes(model, None, np.tile(TEMPERATURES, num), model.hps.max_seq_len, seeds)
+    how = {"pen_temperature": sampler.pen_temperature}
+    drawings = draw_codes(model, None, np.tile(TEMPERATURES, num), model.hps.max_seq_len, seeds, **how)
     draw_strokes(join_drawings(drawings, count), sampling_dir / "sample_pred_uncond.svg")
     rows = [temperature_tiles(drawings[start : start + count]) for start in range(0, len(drawings), count)]
     return [Row(f"unconditional_{i}", f"drawing {i}", tiles) for i, tiles in enumerate(rows)]
@@ -155,6 +154,7 @@ MODES_OF = {  # flag -> the modes that it belongs to; None: test drawings, the d
     "num": ("image",),
     "temperature": ("image",),
     "greedy": ("image",),
+    "guide": (None, "image"),
     "noise": (None, "image"),
     "split": (None,),
     "index": (None,),
@@ -174,6 +174,12 @@ def parse_args(argv) -> argparse.Namespace:
     mode = parser.add_argument_group("instead of test drawings, one of")
     mode.add_argument("--image", nargs="+", metavar="PATH", help="images, or directories of them, any size")
     add_switch(mode, "unconditional", "let a decoder without encoder draw what it likes")
+    parser.add_argument(
+        "--guide",
+        type=int,
+        metavar="K",
+        help=f"keep of K candidates for each stroke that which covers ink; 1: plain (default: {GUIDE} with --image)",
+    )
     add_drawing_flags(parser, num_drawings=20, temperature="0.1")
     return parser.parse_args(argv)
 
@@ -182,7 +188,9 @@ def check_args(args: argparse.Namespace) -> str | None:
     """The mode asked for, None for test drawings. Raises ValueError for flags that do not go together."""
     mode = choose_mode(args, MODES)
     check_flags_of_mode(args, mode, MODES_OF)
-    check_drawing_flags(args, {"num_drawings": 1, "num": 1})
+    check_drawing_flags(args, {"num_drawings": 1, "num": 1, "guide": 1})
+    if args.greedy and args.guide:
+        raise ValueError("--greedy has one candidate alone: no --guide")
     return mode
 
 
@@ -192,6 +200,8 @@ def main(argv=None) -> int:
     mode, formats = check_args(args), parse_formats(args.format)
     print(describe_device())
     how = {"num": args.num or 3, "greedy": args.greedy, "noise": args.noise, "seed": args.seed}
+    how |= {"guide": args.guide or (GUIDE if mode == "image" and not args.greedy else 1)}
+    how |= {"pen_temperature": args.pen_temperature}
     sampler = make_sampler(args.model_dir, args.temperature or [0.1], **how)
     print(f"weights of step {sampler.step} from {args.model_dir}")
     if mode is None and not sampler.model.hps.conditional:

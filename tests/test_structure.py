@@ -27,14 +27,19 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "snapshots": {"hparams", "utils"},
     "extensions": {"hparams", "rnn"},
     "model": {"extensions", "hparams", "rnn", "snapshots"},
+    "guide": {"extensions", "model"},
+    "ink_scores": {"render_svg2bitmap"},
+    "tracer": {"utils"},
     "distributed": {"snapshots"},
     "run_dirs": {"snapshots"},
     "run_log": {"utils"},
-    "sampler": {"model", "pictures", "read_image", "render_svg2bitmap", "script", "seeds", "utils"},
+    "sampler": {"guide", "model", "pictures", "read_image", "render_svg2bitmap", "script", "seeds", "utils"},
 }
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
-WITHOUT_TENSORFLOW = "hparams safe_npz script seeds utils read_image read_strokes render_svg2bitmap pictures".split()
+WITHOUT_TENSORFLOW = (
+    "hparams safe_npz script seeds utils read_image read_strokes render_svg2bitmap pictures ink_scores tracer".split()
+)
 
 
 def imports(path: Path, everywhere: bool = True) -> list[str]:

@@ -1,0 +1,305 @@
+"""Ink-guided sampling: of several candidates for each stroke, the one is kept that the ink on the page asks for.
+
+From the state after the strokes kept so far the model draws a few candidates, cool to hot, each until it lifts its pen.
+A candidate is cut where it goes astray. The first that is good enough is kept: it covers ink that was not covered yet,
+and puts hardly any where there is none, or where a line is already; if none is, the one that scores best. Where none
+gains anything, the next candidates begin at ink that is left; where these do not, either, or no ink is left, the
+drawing ends.
+
+Letters: N drawings, k candidates for each, K = N k, H x W pixels of a bitmap; positions are (x, y) in pixels.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy import ndimage
+
+from extensions import PixelAlignedFeatures, where_rows
+from model import START, Code, Model, draw_point, mixture_params, sample_batch
+
+INK_BELOW = 160  # grey level
+UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
+REACH = 1.0  # a line covers ink within this distance
+MIN_SCORE = 1.5  # of a stroke that is kept
+AGAIN_COST = 0.3  # of a pixel where a line is already; one where no ink is costs 1
+CUT_GAIN = 1.0  # a stroke is cut where that improves its score by as much
+RETRACE = 5  # cells of a line's own that it may touch again
+GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
+LEFT_AT_END = 0.01  # share of the ink that may be left
+PATIENCE = 4  # rounds in vain
+MAX_STROKE = 60  # points of a candidate
+
+
+class Verdict(NamedTuple):
+    """Of each of K lines."""
+
+    score: np.ndarray  # length of ink newly covered, less the length that is off ink, less some of that drawn again
+    count: np.ndarray  # points up to where it is best cut
+    on_ink: np.ndarray  # share of its pixels
+    again: np.ndarray  # share of its pixels
+
+    def choose(self, candidates: int) -> np.ndarray:
+        """Of every ``candidates`` in a row, the first that is good enough, else the best; -1: none gains anything."""
+        score, _, on_ink, again = (field.reshape(-1, candidates) for field in self)
+        good = (score >= MIN_SCORE) & (on_ink >= GOOD_ON_INK) & (again <= GOOD_AGAIN)
+        chosen = np.where(good.any(axis=1), good.argmax(axis=1), score.argmax(axis=1))
+        return np.where(score[np.arange(len(score)), chosen] >= MIN_SCORE, chosen, -1)
+
+
+class Trace(NamedTuple):
+    """The pixels that lines touch, in the order in which they are drawn."""
+
+    line: np.ndarray  # [S]
+    point: np.ndarray  # [S] number of the point at whose segment it is
+    y: np.ndarray  # [S]
+    x: np.ndarray  # [S]
+
+
+class Page:
+    """The ink of bitmaps uint8 ``[N, H, W]``, and which of it has been covered."""
+
+    def __init__(self, images: np.ndarray):
+        self.unit = min(images.shape[1:]) / UNIT_PIXELS
+        self.ink = images < INK_BELOW
+        self.distance = np.stack([ndimage.distance_transform_edt(~ink) for ink in self.ink])  # to the nearest ink
+        self.covered = np.zeros(self.ink.shape, bool)
+        within = int(REACH * self.unit)
+        disc = np.mgrid[-within : within + 1, -within : within + 1].reshape(2, -1)
+        self.disc = disc[:, np.hypot(*disc) <= REACH * self.unit + 1e-6]  # [2, D]
+        middle = [ndimage.distance_transform_edt(ink) for ink in self.ink]
+        self.line_width = np.array([2 * np.median(line[line > 0]) if line.any() else 1.0 for line in middle])
+
+    def left(self) -> np.ndarray:
+        """Share of each page's ink that is not covered ``[N]``."""
+        return (self.ink & ~self.covered).sum(axis=(1, 2)) / np.maximum(self.ink.sum(axis=(1, 2)), 1)
+
+    def _trace(self, lines: list[np.ndarray]) -> Trace:
+        height, width = self.ink.shape[1:]
+        points, lengths = np.concatenate(lines), np.array([len(line) for line in lines])
+        firsts = np.cumsum(lengths) - lengths
+        before = np.concatenate([points[:1], points[:-1]])
+        before[firsts] = points[firsts]
+        way = np.abs(points - before).max(axis=1)
+        samples = 1 + np.minimum(np.ceil(2.0 * way), 4 * max(height, width)).astype(int)  # half a pixel apart
+        point = np.repeat(np.arange(len(points)), samples)
+        share = (1 + np.arange(len(point)) - np.repeat(np.cumsum(samples) - samples, samples)) / samples[point]
+        at = before[point] + (points[point] - before[point]) * share[:, None]
+        x, y = np.clip(np.floor(at), 0, [width - 1, height - 1]).astype(int).T
+        line = np.repeat(np.arange(len(lines)), lengths)[point]
+        moved = np.concatenate([[True], (np.diff(line) != 0) | (np.diff(x) != 0) | (np.diff(y) != 0)])
+        return Trace(line[moved], (point - firsts[line])[moved], y[moved], x[moved])
+
+    def _first_near(self, trace: Trace, count: int, never: int) -> np.ndarray:
+        """The number of the point that first comes within reach of each pixel ``[count, H, W]``."""
+        (height, width), pad = self.ink.shape[1:], self.disc.max()
+        first = np.full((count, height + 2 * pad, width + 2 * pad), never, np.int16)
+        line, point, y, x = (field[::-1, None] for field in trace)  # the earliest comes last, and stays
+        first[line, y + pad + self.disc[0], x + pad + self.disc[1]] = point
+        return first[:, pad : pad + height, pad : pad + width]
+
+    def _is_retraced(self, trace: Trace) -> np.ndarray:
+        """Whether a line was at a pixel before: in the same cell, of a unit's side, some cells ago ``[S]``."""
+        size = max(round(self.unit), 1)
+        cell = (trace.line * self.ink.shape[1] + trace.y // size) * self.ink.shape[2] + trace.x // size
+        _, first, inverse = np.unique(cell, return_index=True, return_inverse=True)
+        return np.arange(len(cell)) - first[inverse] > RETRACE * size
+
+    def judge(self, whose: np.ndarray, lines: list[np.ndarray]) -> Verdict:
+        """What each line ``[n, 2]`` on page ``whose`` ``[K]`` would cover, as far as it is best drawn."""
+        count, steps = len(lines), max(len(line) for line in lines)
+        trace = self._trace(lines)
+        page, key = whose[trace.line], trace.line * steps + trace.point
+        first = self._first_near(trace, count, steps)  # [K, H, W]
+        line, y, x = np.nonzero((self.ink & ~self.covered)[whose] & (first < steps))
+        weight = 1.0 / (self.line_width[whose[line]] * self.unit)
+        gain = np.bincount(line * steps + first[line, y, x], weight, count * steps)
+        off = np.bincount(key, self.distance[page, trace.y, trace.x] > REACH * self.unit, count * steps)
+        again = np.bincount(key, self.covered[page, trace.y, trace.x] | self._is_retraced(trace), count * steps)
+        pixels = np.bincount(key, minlength=count * steps)
+        gain, off, again, pixels = (
+            np.cumsum(part.reshape(count, steps), axis=1) for part in (gain, off, again, pixels)
+        )
+        scores, rows = gain - (off + AGAIN_COST * again) / self.unit, np.arange(count)
+        last = np.array([len(line) for line in lines]) - 1
+        scores[np.arange(steps) > last[:, None]] = -np.inf
+        best = scores.argmax(axis=1)
+        cut = np.where(scores[rows, best] >= scores[rows, last] + CUT_GAIN, best, last)
+        off, again, pixels = (part[rows, cut] for part in (off, again, pixels))
+        return Verdict(scores[rows, cut], cut + 1, 1.0 - off / pixels, again / pixels)
+
+    def cover(self, whose: np.ndarray, lines: list[np.ndarray]) -> None:
+        """Draw a line on each of some pages, no page twice."""
+        self.covered[whose] |= self._first_near(self._trace(lines), len(lines), MAX_STROKE) < MAX_STROKE
+
+    def place_of_ink_left(self, page: int, pen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The position of ink that is left: an end of it rather than its middle, and rather near the pen."""
+        left = self.ink[page] & ~self.covered[page]
+        around = ndimage.uniform_filter(left.astype(np.float32), 1 + 2 * round(2 * self.unit), mode="constant")
+        y, x = np.nonzero(left)
+        far = np.hypot(x - pen[0], y - pen[1]) / min(left.shape)
+        chosen = np.argmin(around[y, x] / around.max() + 0.5 * far + 0.5 * rng.random(len(y)))
+        return np.array([x[chosen], y[chosen]]) + 0.5
+
+
+class Pens(NamedTuple):
+    """Where the decoder is in some drawings: what it is fed next, and what it remembers."""
+
+    z: tf.Tensor  # [N, Z]
+    x: tf.Tensor  # [N, 5] the last point
+    seen_states: tuple  # of each plug
+    state: tuple  # of the cell
+
+    def gather(self, model: Model, rows: np.ndarray) -> "Pens":
+        """Those of ``rows``, some perhaps several times."""
+        seen_states = (
+            plug.gather(own, rows) for plug, own in zip(model.decoder_features, self.seen_states, strict=True)
+        )
+        z, x, *state = (tf.gather(part, rows) for part in (self.z, self.x, *self.state))
+        return Pens(z, x, tuple(seen_states), tuple(state))
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(model: Model):
+    """The two loops over points, compiled: (draw, follow)."""
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def draw(pens, temperature, pen_temperature, noise, start, is_forced):
+        """A stroke for each row: points ``[t, K, 5]``, and how many of each are drawn before it lifts its pen or ends.
+
+        Where is_forced ``[K]``, the first point lies at ``start`` ``[K, 2]`` instead of where the model likes.
+        """
+        step, not_greedy = model.make_step(Code(pens.z)), tf.constant(False)
+        start = tf.pad(start, [[0, 0], [0, 3]]) + START
+
+        def body(t, x, seen_states, state, done, count, strokes):
+            output, seen_states, state = step(x, seen_states, state)
+            x = draw_point(mixture_params(output), temperature, not_greedy, noise[t], pen_temperature)
+            x = tf.where((is_forced & (t == 0))[:, None], start, x)
+            ended = x[:, 4] > 0
+            count += tf.cast(~done & ~ended, tf.int32)
+            return t + 1, x, seen_states, state, done | ended | (x[:, 3] > 0), count, strokes.write(t, x)
+
+        steps, rows = tf.shape(noise)[0], tf.shape(pens.x)[0]
+        strokes = tf.TensorArray(tf.float32, steps, element_shape=[None, 5])
+        begun = 0, *pens[1:], tf.zeros([rows], tf.bool), tf.zeros([rows], tf.int32), strokes
+        t, *_, count, strokes = tf.while_loop(
+            lambda t, x, seen_states, state, done, *_: (t < steps) & ~tf.reduce_all(done), body, begun
+        )
+        return strokes.stack()[:t], count
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def follow(pens, strokes, count):
+        """The pens after ``count`` ``[N]`` of the points ``[t, N, 5]``."""
+        step = model.make_step(Code(pens.z))
+
+        def body(t, x, seen_states, state):
+            _, new_seen, new_state = step(x, seen_states, state)
+            moves = t < count
+            plugs = zip(model.decoder_features, new_seen, seen_states, strict=True)
+            states = zip(new_state, state, strict=True)
+            return (
+                t + 1,
+                where_rows(moves, strokes[t], x),
+                tuple(plug.where(moves, new, old) for plug, new, old in plugs),
+                tuple(where_rows(moves, new, old) for new, old in states),
+            )
+
+        _, *pens_after = tf.while_loop(lambda t, *_: t < tf.shape(strokes)[0], body, (0, *pens[1:]))
+        return Pens(pens.z, *pens_after)
+
+    return draw, follow
+
+
+def _page_of_units(model, code, images, temperature, seq_len, seeds):
+    """(position of the start ``[N, 2]``, pixels per unit ``[N]``): where normalised strokes lie on their page."""
+    hps, (rows, height, width) = model.hps, images.shape
+    if hps.drawing_extent and hps.use_position:
+        per_unit = min(height, width) / (hps.drawing_extent + PixelAlignedFeatures.MARGIN)
+        return np.tile([width / 2, height / 2], (rows, 1)), np.full(rows, per_unit)
+    # Such a model does not know its page: a plain drawing tells, laid on the ink.
+    start, per_unit = np.zeros((rows, 2)), np.ones(rows)
+    for n, drawing in enumerate(sample_batch(model, code, seq_len, temperature, seed=seeds)):
+        y, x = np.nonzero(images[n] < INK_BELOW)
+        if len(x) and len(drawing):
+            positions = np.cumsum(drawing[:, :2], axis=0)
+            low, high = np.array([x.min(), y.min()]), np.array([x.max(), y.max()]) + 1
+            per_unit[n] = (high - low).max() / max(np.ptp(positions, axis=0).max(), 1e-6)
+            middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
+            start[n] = (low + high) / 2 - per_unit[n] * middle
+    return start, per_unit
+
+
+def draw_guided(
+    model: Model,
+    code: Code,
+    images: np.ndarray,
+    candidates: int,
+    temperature: np.ndarray,
+    pen_temperature: float | None,
+    seq_len: int,
+    seeds: list,
+) -> list[np.ndarray]:
+    """Draw bitmaps uint8 ``[N, H, W]``, whose code is given, stroke by stroke -> normalised stroke-3 drawings.
+
+    Temperatures are spread over the ``candidates``, 2 or more, from a drawing's ``temperature`` ``[N]`` to 1; its
+    chance comes from its own of ``seeds`` alone. A drawing has at most ``seq_len`` points.
+    """
+    rows, page, steps = len(images), Page(images), min(MAX_STROKE, seq_len)
+    (draw, follow), rngs = _compiled(model), [np.random.default_rng(seed) for seed in seeds]
+    pen, per_unit = _page_of_units(model, code, images, temperature, seq_len, seeds)  # [N, 2], [N]
+    temperature = np.broadcast_to(np.asarray(temperature, float), [rows])
+    spread = np.linspace(np.sqrt(temperature), np.sqrt(np.maximum(1.0, temperature)), candidates).T ** 2  # [N, k]
+    pen_spread = spread if pen_temperature is None else np.full(spread.shape, pen_temperature)
+    begun = tuple(plug.begin(code) for plug in model.decoder_features)
+    pens = Pens(code.z, tf.tile(START[None], [rows, 1]), begun, model.split_state(model.initial_state(code)))
+    active, misses, drawings = np.arange(rows), np.zeros(rows, int), [np.zeros((0, 3)) for _ in range(rows)]
+    while len(active):
+        noise = np.concatenate([rngs[n].normal(size=[steps, candidates, 4]) for n in active], axis=1)
+        # After one round in vain half of the candidates begin at ink that is left, after two all.
+        is_forced = np.arange(candidates) % 2 < np.minimum(misses[active], 2)[:, None]  # [N, k]
+        start = np.zeros((len(active), candidates, 2))
+        for i, k in zip(*np.nonzero(is_forced), strict=True):
+            n = active[i]
+            start[i, k] = (page.place_of_ink_left(n, pen[n], rngs[n]) - pen[n]) / per_unit[n]
+        whose = np.repeat(active, candidates)  # [K]
+        strokes, count = draw(
+            pens.gather(model, np.repeat(np.arange(len(active)), candidates)),
+            tf.constant(spread[active].reshape(-1, 1), tf.float32),
+            tf.constant(pen_spread[active].reshape(-1, 1), tf.float32),
+            tf.constant(noise, tf.float32),
+            tf.constant(start.reshape(-1, 2), tf.float32),
+            tf.constant(is_forced.reshape(-1)),
+        )
+        strokes, count = strokes.numpy(), count.numpy()  # [t, K, 5], [K]
+        lines = pen[whose] + np.cumsum(strokes[:, :, :2], axis=0) * per_unit[whose][:, None]  # [t, K, 2]
+        drawn = np.flatnonzero(count)
+        verdict = Verdict(np.full(len(whose), -np.inf), *np.zeros((3, len(whose))))
+        if len(drawn):
+            for field, values in zip(
+                verdict, page.judge(whose[drawn], [lines[: count[i], i] for i in drawn]), strict=True
+            ):
+                field[drawn] = values
+        chosen = verdict.choose(candidates)
+        kept = np.flatnonzero(chosen >= 0)  # of active
+        winner = kept * candidates + chosen[kept]
+        misses[active] += 1
+        misses[active[kept]] = 0
+        if len(kept):
+            count = verdict.count[winner].astype(int)
+            page.cover(active[kept], [lines[:many, i] for many, i in zip(count, winner, strict=True)])
+            strokes = strokes[: count.max(), winner]
+            strokes[count - 1, np.arange(len(kept)), 2:] = [0, 1, 0]  # the pen is lifted, whether it would or not
+            for i, (n, many) in enumerate(zip(active[kept], count, strict=True)):
+                pen[n] = lines[many - 1, winner[i]]
+                drawings[n] = np.concatenate([drawings[n], strokes[:many, i][:, [0, 1, 3]]])
+            followed = np.zeros([len(strokes), len(active), 5], np.float32)
+            followed[:, kept] = strokes
+            counts = np.zeros(len(active), np.int32)
+            counts[kept] = count
+            pens = follow(pens, tf.constant(followed), tf.constant(counts))
+        lengths = np.array([len(drawings[n]) for n in active])
+        stay = np.flatnonzero((misses[active] < PATIENCE) & (lengths < seq_len) & (page.left()[active] > LEFT_AT_END))
+        pens, active = pens.gather(model, stay), active[stay]
+    return [drawing[:seq_len] for drawing in drawings]

@@ -1,0 +1,136 @@
+"""Ink-guided sampling: what a stroke is worth, which candidate is kept, and drawings that end."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from miniatures import make_model
+
+import sketch_pix2seq_sampling
+from guide import Page, Verdict, draw_guided
+from sampler import encode_images
+
+RNG = np.random.default_rng(0)
+
+
+def page_of(lines: list[tuple], side: int = 48) -> Page:
+    """A page with straight, one pixel wide lines: (y, x0, x1) each."""
+    image = np.full((1, side, side), 255, np.uint8)
+    for y, x0, x1 in lines:
+        image[0, y, x0:x1] = 0
+    return Page(image)
+
+
+def judge(page: Page, *lines: list[tuple]) -> Verdict:
+    """Lines of (x, y) on the first page; a point is at the centre of its pixel."""
+    return page.judge(np.zeros(len(lines), int), [np.array(line, float) + 0.5 for line in lines])
+
+
+@pytest.mark.parametrize("side", [48, 96])
+def test_a_line_is_worth_the_ink_that_it_covers(side):
+    times = side // 48
+    page = page_of([(10 * times, 10 * times, 30 * times)], side)
+    along = [(10 * times, 10 * times), (30 * times - 1, 10 * times)]
+    verdict = judge(page, along, [along[0], (20 * times - 2, 10 * times)])
+    whole, half = verdict.score
+    assert whole == pytest.approx(20 / 2, rel=0.1)  # in pixels of 48; a line of one pixel is taken for two wide
+    assert half == pytest.approx(whole / 2, rel=0.15)
+    assert (verdict.on_ink == 1).all() and not verdict.again.any()
+
+
+def test_ink_counts_once_and_what_is_off_it_costs():
+    page = page_of([(10, 10, 30)])
+    along, away = [(10, 10), (29, 10)], [(10, 30), (29, 30)]
+    alone = judge(page, along, away)
+    assert alone.score[1] < 0 and alone.on_ink[1] == 0 and alone.count[1] == 1  # better not drawn at all
+    page.cover(np.zeros(1, int), [np.array(along) + 0.5])
+    assert page.left() == 0
+    again = judge(page, along)
+    assert again.score[0] < 0 and again.again[0] == 1
+
+
+def test_a_stroke_is_cut_where_it_goes_astray_or_turns_back():
+    page = page_of([(10, 10, 30)])
+    astray = [(10, 10), (20, 10), (29, 10), (29, 20), (29, 40)]
+    back = [(10, 10), (29, 10), (10, 10), (29, 10)]
+    whole = [(10, 10), (20, 10), (29, 10)]
+    assert judge(page, astray, back, whole).count.tolist() == [3, 2, 3]
+
+
+def test_the_first_that_is_good_enough_is_kept_else_the_best():
+    fields = {"count": np.ones(4), "on_ink": np.ones(4), "again": np.zeros(4)}
+    assert Verdict(score=np.array([1.0, 3.0, 9.0, 2.0]), **fields).choose(4).tolist() == [1]
+    astray = fields | {"on_ink": np.array([1, 0.5, 0.5, 0.5])}
+    assert Verdict(score=np.array([1.0, 3.0, 9.0, 2.0]), **astray).choose(4).tolist() == [2]
+    assert Verdict(score=np.array([1.0, 0.0, -9.0, -np.inf]), **fields).choose(4).tolist() == [-1]
+    assert Verdict(score=np.array([1.0, 3.0, 9.0, 2.0]), **fields).choose(2).tolist() == [1, 0]
+
+
+def test_the_place_of_ink_left_is_on_ink_left():
+    page = page_of([(10, 10, 30), (40, 5, 9)])
+    page.cover(np.zeros(1, int), [np.array([[10.5, 10.5], [29.5, 10.5]])])
+    for _ in range(20):
+        x, y = page.place_of_ink_left(0, np.array([29.0, 10.0]), RNG)
+        assert 5 <= x < 9 and int(y) == 40
+
+
+PIXELS = {
+    "use_position": True,
+    "drawing_extent": 10.0,
+    "pixel_features": 8,
+    "enc_model": "deep_cnn",
+    "enc_filters": [2],
+}
+
+
+@pytest.fixture(
+    params=[PIXELS, {"use_position": True}, {}, {"dec_model": "hyper"}], ids=["pixels", "position", "paper", "hyper"]
+)
+def model(request):
+    return make_model(**{"dec_model": "lstm", "img_H": 48, "img_W": 48} | request.param)[0]
+
+
+def images_of(count: int) -> np.ndarray:
+    images = np.full((count, 48, 48), 255, np.uint8)
+    for n in range(count):
+        images[n, 5 + n : 40, 5 + 3 * n] = images[n, 20, 5:44] = 0
+    return images
+
+
+def draw(model, images, seeds, candidates=4, seq_len=60, pen_temperature=None):
+    code = encode_images(model, images)
+    code = model.make_code(tf.constant(code), images) if model.reads_pixels else model.as_code(code, len(images))
+    return draw_guided(model, code, images, candidates, 0.5, pen_temperature, seq_len, seeds)
+
+
+def test_drawings_end_and_depend_on_nothing_but_their_own(model):
+    images, seeds = images_of(4), [(1, n) for n in range(4)]
+    drawings = draw(model, images, seeds)
+    assert any(len(drawing) for drawing in drawings)
+    for drawing in drawings:
+        assert len(drawing) <= 60 and np.isfinite(drawing).all()
+        assert set(np.unique(drawing[:, 2])) <= {0.0, 1.0} and (
+            not len(drawing) or drawing[-1, 2] == 1 or len(drawing) == 60
+        )
+    alone = draw(model, images[1:3], seeds[1:3])
+    for one, other in zip(alone, drawings[1:3], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    other = draw(model, images, [(2, n) for n in range(4)])
+    assert any(one.shape != two.shape or not np.allclose(one, two) for one, two in zip(drawings, other, strict=True))
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_page_all_black_or_blank_ends(grey):
+    model, _ = make_model(**{"dec_model": "lstm", "img_H": 48, "img_W": 48} | PIXELS)
+    drawings = draw(model, np.full((2, 48, 48), grey, np.uint8), [1, 2])
+    assert all(len(drawing) <= 60 for drawing in drawings)
+
+
+def test_flags(tmp_path):
+    for flags, words in {
+        "--image x.png --guide 0": "--guide 0: expected 1 or more",
+        "--image x.png --greedy --guide 4": "no --guide",
+        "--unconditional --guide 4": "--guide does not go with --unconditional",
+        "--image x.png --pen_temperature 0": "--pen_temperature 0.0: expected a number above 0",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            sketch_pix2seq_sampling.main([*flags.split(), f"--sampling_dir={tmp_path}"])
