@@ -49,7 +49,16 @@ def browse(tmp_path, url, *flags):
 def drawn(snapshot, images, tmp_path_factory):
     """Everything that --image can write."""
     out = tmp_path_factory.mktemp("drawn")
-    flags = ["--num=2", "--temperature", "0.1", "0.5", "--format=svg,png,gif,json,npz", "--colors", "--size=200"]
+    flags = [
+        "--num=2",
+        "--guide=1",
+        "--temperature",
+        "0.1",
+        "0.5",
+        "--format=svg,png,gif,json,npz",
+        "--colors",
+        "--size=200",
+    ]
     return draw(out, snapshot, "--image", images, *flags)
 
 
