@@ -22,12 +22,13 @@ from model import START, Code, Model, draw_point, mixture_params, sample_batch
 INK_BELOW = 160  # grey level
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
 REACH = 1.0  # a line covers ink within this distance
-MIN_SCORE = 1.5  # of a stroke that is kept
+MIN_SCORE = 0.8  # of a stroke that is kept
 AGAIN_COST = 0.3  # of a pixel where a line is already; one where no ink is costs 1
 CUT_GAIN = 1.0  # a stroke is cut where that improves its score by as much
 RETRACE = 5  # cells of a line's own that it may touch again
 GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
-LEFT_AT_END = 0.01  # share of the ink that may be left
+MIN_PIECE = 0.8  # length of ink that is worth a stroke
+FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 PATIENCE = 4  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 
@@ -71,9 +72,11 @@ class Page:
         middle = [ndimage.distance_transform_edt(ink) for ink in self.ink]
         self.line_width = np.array([2 * np.median(line[line > 0]) if line.any() else 1.0 for line in middle])
 
-    def left(self) -> np.ndarray:
-        """Share of each page's ink that is not covered ``[N]``."""
-        return (self.ink & ~self.covered).sum(axis=(1, 2)) / np.maximum(self.ink.sum(axis=(1, 2)), 1)
+    def pieces_left(self, page: int) -> np.ndarray:
+        """Ink of a page that is not covered and is worth a stroke: bool ``[H, W]``."""
+        labels, count = ndimage.label(self.ink[page] & ~self.covered[page], np.ones((3, 3)))
+        lengths = np.bincount(labels.ravel(), minlength=count + 1) / (self.line_width[page] * self.unit)
+        return (lengths >= MIN_PIECE)[labels] & (labels > 0)
 
     def _trace(self, lines: list[np.ndarray]) -> Trace:
         height, width = self.ink.shape[1:]
@@ -133,14 +136,14 @@ class Page:
         """Draw a line on each of some pages, no page twice."""
         self.covered[whose] |= self._first_near(self._trace(lines), len(lines), MAX_STROKE) < MAX_STROKE
 
-    def place_of_ink_left(self, page: int, pen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The position of ink that is left: an end of it rather than its middle, and rather near the pen."""
-        left = self.ink[page] & ~self.covered[page]
+    def places_to_begin(self, page: int, pen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Positions ``[count, 2]`` on ink that is left: rather at its ends than in its middle, and near the pen."""
+        left = self.pieces_left(page)
         around = ndimage.uniform_filter(left.astype(np.float32), 1 + 2 * round(2 * self.unit), mode="constant")
         y, x = np.nonzero(left)
-        far = np.hypot(x - pen[0], y - pen[1]) / min(left.shape)
-        chosen = np.argmin(around[y, x] / around.max() + 0.5 * far + 0.5 * rng.random(len(y)))
-        return np.array([x[chosen], y[chosen]]) + 0.5
+        cost = around[y, x] / around.max() + FAR_COST * np.hypot(x - pen[0], y - pen[1]) / min(left.shape)
+        chosen = np.argmin(cost + CHANCE * rng.random((count, len(y))), axis=1)
+        return np.stack([x[chosen], y[chosen]], axis=1) + 0.5
 
 
 class Pens(NamedTuple):
@@ -260,9 +263,9 @@ def draw_guided(
         # After one round in vain half of the candidates begin at ink that is left, after two all.
         is_forced = np.arange(candidates) % 2 < np.minimum(misses[active], 2)[:, None]  # [N, k]
         start = np.zeros((len(active), candidates, 2))
-        for i, k in zip(*np.nonzero(is_forced), strict=True):
+        for i in np.flatnonzero(misses[active]):
             n = active[i]
-            start[i, k] = (page.place_of_ink_left(n, pen[n], rngs[n]) - pen[n]) / per_unit[n]
+            start[i] = (page.places_to_begin(n, pen[n], candidates, rngs[n]) - pen[n]) / per_unit[n]
         whose = np.repeat(active, candidates)  # [K]
         strokes, count = draw(
             pens.gather(model, np.repeat(np.arange(len(active)), candidates)),
@@ -300,6 +303,7 @@ def draw_guided(
             counts[kept] = count
             pens = follow(pens, tf.constant(followed), tf.constant(counts))
         lengths = np.array([len(drawings[n]) for n in active])
-        stay = np.flatnonzero((misses[active] < PATIENCE) & (lengths < seq_len) & (page.left()[active] > LEFT_AT_END))
+        is_left = np.array([page.pieces_left(n).any() for n in active])
+        stay = np.flatnonzero((misses[active] < PATIENCE) & (lengths < seq_len) & is_left)
         pens, active = pens.gather(model, stay), active[stay]
     return [drawing[:seq_len] for drawing in drawings]
