@@ -8,6 +8,7 @@ import base64
 import html
 import io
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,14 @@ from render_svg2bitmap import grid, png_bytes
 from utils import save_strokes, strokes_to_lines, write_file
 
 FORMATS = ("svg", "png", "gif", "json", "npz")
+PAGES = {
+    "a3": (297.0, 420.0),
+    "a4": (210.0, 297.0),
+    "a5": (148.0, 210.0),
+    "a6": (105.0, 148.0),
+    "letter": (215.9, 279.4),
+}
+PAGE_MARGIN, PEN_WIDTH = 10.0, 0.3  # millimetres
 PALETTE = ("#e4572e", "#2e86ab", "#4c9f50", "#8e44ad", "#d98e04", "#16808f", "#c2185b", "#5d4037")
 PREFIX_COLOR = "#2a6fdb"
 INK = "#1b1b1b"
@@ -35,6 +44,7 @@ class Style(NamedTuple):
     size: int = 256  # pixels of a side
     line_width: float = 3.0  # pixels
     colors: tuple[str, ...] = (INK,)  # "#rrggbb", of the strokes in turn
+    page: tuple[float, float] | None = None  # millimetres: of a plotter's sheet, for a file more of each drawing
 
 
 class Tile(NamedTuple):
@@ -57,20 +67,31 @@ class Row(NamedTuple):
     category: str = ""  # in JSON; the caption, if there is none
 
 
-def make_style(size: int, line_width: float | None, colors: list[str] | None) -> Style:
+def make_style(size: int, line_width: float | None, colors: list[str] | None, page: str | None = None) -> Style:
     """The style of a command line; line_width None: fits the size; colors empty: a palette. Raises ValueError."""
+    sheet = None if page is None else parse_page(page)
     if not 16 <= size <= 4096:
         raise ValueError(f"--size {size}: expected 16 to 4096 pixels")
     line_width = size / 85 if line_width is None else line_width
     if not 0.1 <= line_width <= size / 4:
         raise ValueError(f"--line_width {line_width:g}: expected 0.1 to {size / 4:g} pixels, a quarter of --size")
     if colors is None:
-        return Style(size, line_width)
+        return Style(size, line_width, page=sheet)
     try:
         colors = ["#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(color)[:3]) for color in colors]
     except ValueError:
         raise ValueError(f"--colors {' '.join(colors)}: expected names or #rrggbb, such as crimson #2e86ab") from None
-    return Style(size, line_width, tuple(colors) or PALETTE)
+    return Style(size, line_width, tuple(colors) or PALETTE, sheet)
+
+
+def parse_page(text: str) -> tuple[float, float]:
+    """``"a5"`` or ``"100x150"`` -> (width, height) in millimetres, upright. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)", text)
+    page = tuple(sorted(map(float, found.groups()))) if found else PAGES.get(text.lower())
+    if page is None or not 3 * PAGE_MARGIN <= page[0] <= page[1] <= 5000:
+        least = f"{3 * PAGE_MARGIN:g} to 5000"
+        raise ValueError(f"--page {text}: expected {', '.join(PAGES)}, or millimetres such as 100x150, each {least}")
+    return page
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -140,6 +161,25 @@ def animated_svg(strokes: np.ndarray, style: Style, prefix: int = 0, inline: boo
     )
 
 
+def plotter_svg(strokes: np.ndarray, page: tuple[float, float]) -> str:
+    """An SVG in millimetres for a pen plotter: a path for each stroke in order; the page lies as they do."""
+    lines = strokes_to_lines(strokes)
+    points = np.concatenate([np.zeros((0, 2)), *lines])
+    low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.zeros(2))
+    width, height = sizes = np.array(page[::-1] if high[0] - low[0] > high[1] - low[1] else page)
+    scale = ((sizes - 2 * PAGE_MARGIN) / np.maximum(high - low, 1e-6)).min()
+    paths = []
+    for line in lines:
+        line = (line - (low + high) / 2) * scale + sizes / 2
+        positions = " ".join(f"{x:.3f},{y:.3f}" for x, y in (line if len(line) > 1 else line.repeat(2, axis=0)))
+        paths.append(f'<path d="M{positions}"/>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}mm" height="{height:g}mm" '
+        f'viewBox="0 0 {width:g} {height:g}">\n<g fill="none" stroke="black" stroke-width="{PEN_WIDTH}" '
+        'stroke-linecap="round" stroke-linejoin="round">\n' + "\n".join(paths) + "\n</g></svg>\n"
+    )
+
+
 def render_image(strokes: np.ndarray, style: Style, prefix: int = 0, points: int | None = None) -> Image.Image:
     """The picture of a drawing, or of its first ``points`` points at the positions that they have in the whole."""
     cairocffi = import_cairo()
@@ -206,12 +246,19 @@ ENCODERS = {
 
 
 def write_pictures(directory: Path, rows: list[Row], formats: list[str], style: Style, scale_factor: float) -> None:
-    """Files of all drawings: ``<row>/<tile>.svg``, .png and .gif; all in one ``drawings.json`` and ``drawings.npz``."""
+    """Files of all drawings: ``<row>/<tile>.svg``, .png and .gif; all in one ``drawings.json`` and ``drawings.npz``.
+
+    With a page, ``<row>/<tile>_plotter.svg``, too.
+    """
     pairs = [(row, tile) for row in rows for tile in row.tiles if tile.strokes is not None and tile.written]
     kinds = [kind for kind in formats if kind in ENCODERS]
-    for row, tile in tqdm(pairs, desc="writing", unit=" drawings", disable=not kinds or len(pairs) < 50):
+    for row, tile in tqdm(pairs, desc="writing", unit=" drawings", disable=None if len(pairs) >= 50 else True):
         for kind in kinds:
             write_file(directory / row.name / f"{tile.name}.{kind}", ENCODERS[kind](tile, style))
+        if style.page:
+            write_file(
+                directory / row.name / f"{tile.name}_plotter.svg", plotter_svg(tile.strokes, style.page).encode()
+            )
     drawings = [(row.category or row.caption, tile.strokes) for row, tile in pairs]
     if "json" in formats:
         write_file(directory / "drawings.json", json_text(drawings, scale_factor).encode())

@@ -322,6 +322,7 @@ def add_drawing_flags(parser: argparse.ArgumentParser, num_drawings: int, temper
     out = parser.add_argument_group("what to write, besides index.html and gallery.png")
     out.add_argument("--format", help=f"of {','.join(FORMATS)} (default: svg, which draws itself)")
     out.add_argument("--size", type=int, default=256, help="pixels of a picture's side")
+    out.add_argument("--page", help="a5, a4 ... or 100x150 millimetres: a single-line SVG more, for a pen plotter")
     out.add_argument("--line_width", type=float, help="pixels (default: size / 85)")
     out.add_argument("--colors", nargs="*", metavar="COLOR", help="of the strokes in turn; no name: a palette")
 
@@ -361,7 +362,7 @@ def check_drawing_flags(args: argparse.Namespace, least: dict[str, int]) -> None
         raise ValueError(f"--pen_temperature {args.pen_temperature}: expected a number above 0")
     if args.temperature and not all(0 < t < math.inf for t in args.temperature):
         raise ValueError(f"--temperature {' '.join(map(str, args.temperature))}: expected numbers above 0; or --greedy")
-    make_style(args.size, args.line_width, args.colors)
+    make_style(args.size, args.line_width, args.colors, args.page)
     parse_formats(args.format)
 
 
@@ -378,7 +379,7 @@ def write_rows(
     args: argparse.Namespace, sampler: Sampler, title: str, rows: list[Row], formats: list[str], gallery: list[Row]
 ) -> None:
     """All pictures of the rows, and where to look; ``gallery``: the rows of ``gallery.png``."""
-    directory, style = Path(args.sampling_dir), make_style(args.size, args.line_width, args.colors)
+    directory, style = Path(args.sampling_dir), make_style(args.size, args.line_width, args.colors, args.page)
     write_sheet(directory / "gallery.png", gallery, style)
     write_pictures(directory, rows, formats, style, sampler.info["scale_factor"])
     write_page(directory / "index.html", title, f"step {sampler.step} of {args.model_dir}", rows, style)

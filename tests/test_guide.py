@@ -41,9 +41,9 @@ def test_ink_counts_once_and_what_is_off_it_costs():
     page = page_of([(10, 10, 30)])
     along, away = [(10, 10), (29, 10)], [(10, 30), (29, 30)]
     alone = judge(page, along, away)
-    assert alone.score[1] < 0 and alone.on_ink[1] == 0 and alone.count[1] == 1  # better not drawn at all
+    assert alone.score[1] <= 0 and alone.on_ink[1] == 0 and alone.count[1] == 1  # better not drawn at all
     page.cover(np.zeros(1, int), [np.array(along) + 0.5])
-    assert page.left() == 0
+    assert not page.pieces_left(0).any()
     again = judge(page, along)
     assert again.score[0] < 0 and again.again[0] == 1
 
@@ -58,19 +58,19 @@ def test_a_stroke_is_cut_where_it_goes_astray_or_turns_back():
 
 def test_the_first_that_is_good_enough_is_kept_else_the_best():
     fields = {"count": np.ones(4), "on_ink": np.ones(4), "again": np.zeros(4)}
-    assert Verdict(score=np.array([1.0, 3.0, 9.0, 2.0]), **fields).choose(4).tolist() == [1]
+    assert Verdict(score=np.array([0.5, 3.0, 9.0, 2.0]), **fields).choose(4).tolist() == [1]
     astray = fields | {"on_ink": np.array([1, 0.5, 0.5, 0.5])}
-    assert Verdict(score=np.array([1.0, 3.0, 9.0, 2.0]), **astray).choose(4).tolist() == [2]
-    assert Verdict(score=np.array([1.0, 0.0, -9.0, -np.inf]), **fields).choose(4).tolist() == [-1]
-    assert Verdict(score=np.array([1.0, 3.0, 9.0, 2.0]), **fields).choose(2).tolist() == [1, 0]
+    assert Verdict(score=np.array([0.5, 3.0, 9.0, 2.0]), **astray).choose(4).tolist() == [2]
+    assert Verdict(score=np.array([0.5, 0.0, -9.0, -np.inf]), **fields).choose(4).tolist() == [-1]
+    assert Verdict(score=np.array([0.5, 3.0, 9.0, 2.0]), **fields).choose(2).tolist() == [1, 0]
 
 
-def test_the_place_of_ink_left_is_on_ink_left():
-    page = page_of([(10, 10, 30), (40, 5, 9)])
-    page.cover(np.zeros(1, int), [np.array([[10.5, 10.5], [29.5, 10.5]])])
-    for _ in range(20):
-        x, y = page.place_of_ink_left(0, np.array([29.0, 10.0]), RNG)
-        assert 5 <= x < 9 and int(y) == 40
+def test_strokes_begin_at_ink_that_is_left_and_worth_one():
+    page = page_of([(10, 10, 32), (40, 5, 15), (45, 30, 31)])
+    page.cover(np.zeros(1, int), [np.array([[10.5, 10.5], [29.5, 10.5]])])  # leaves a sliver at the line's end
+    places = page.places_to_begin(0, np.array([29.0, 10.0]), 20, RNG)
+    x, y = places.astype(int).T
+    assert (y == 40).all() and ((x >= 5) & (x < 15)).all() and len(set(x)) > 1
 
 
 PIXELS = {

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import cairosvg
 import numpy as np
@@ -318,3 +319,47 @@ def test_a_missing_snapshot(images, tmp_path):
 def test_pictures_need_no_tensorflow():
     code = "import sys, pictures; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# ---- plotters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page, sheet", [("a5", (148, 210)), ("100x150", (100, 150)), ("150x100", (100, 150))])
+def test_a_plotters_file_has_a_path_for_each_stroke_in_millimetres(page, sheet):
+    strokes = np.array([[1, 0, 0], [4, 0, 0], [0, 2, 1], [-3, 1, 1], [1, 0, 0], [1, 0, 1]], float)
+    for drawing, (width, height) in ((strokes, sheet[::-1]), (strokes[:, [1, 0, 2]], sheet)):
+        svg = ElementTree.fromstring(pictures.plotter_svg(drawing, pictures.parse_page(page)))
+        assert (svg.get("width"), svg.get("height")) == (f"{width}mm", f"{height}mm")
+        assert svg.get("viewBox") == f"0 0 {width} {height}"
+        paths = [path.get("d").removeprefix("M").split() for path in svg.iter("{http://www.w3.org/2000/svg}path")]
+        assert list(map(len, paths)) == [3, 2, 2]  # a dot is a line that goes nowhere
+        points = np.array([[float(part) for part in point.split(",")] for path in paths for point in path])
+        low, high = points.min(axis=0), points.max(axis=0)
+        assert (low >= 10 - 1e-3).all() and (high <= np.array([width, height]) - 10 + 1e-3).all()
+        np.testing.assert_allclose((low + high) / 2, [width / 2, height / 2], atol=1e-3)
+
+
+@pytest.mark.parametrize("page", ["a9", "10x20", "a5x", "0x0", "1e3x2"])
+def test_pages_that_are_none(page):
+    with pytest.raises(ValueError, match="--page"):
+        pictures.parse_page(page)
+
+
+def test_page_writes_a_file_more(snapshot, images, tmp_path):
+    draw(tmp_path, snapshot, "--image", images, "--num=1", "--guide=1", "--page=a6")
+    assert (tmp_path / "a" / "t0.1_1_plotter.svg").is_file() and (tmp_path / "a" / "t0.1_1.svg").is_file()
+
+
+@pytest.mark.real
+def test_vpype_reads_what_plotters_get(tmp_path):
+    vpype = Path(sys.executable).with_name("vpype")
+    if not vpype.is_file():
+        pytest.skip("no vpype installed: a plotter's file is not read by it")
+    strokes = np.array([[1, 0, 0], [4, 0, 0], [0, 2, 1], [-3, 1, 0], [2, 0, 1], [1, 1, 0], [1, 0, 1]], float)
+    (tmp_path / "plotter.svg").write_text(pictures.plotter_svg(strokes, (148.0, 210.0)))
+    command = [vpype, "read", "plotter.svg", "linemerge", "linesort", "stat"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True).stdout
+    millimetre = 96 / 25.4
+    size = re.search(r"page size: \((.*), (.*)\)", said)
+    np.testing.assert_allclose([float(side) for side in size.groups()], [210 * millimetre, 148 * millimetre], rtol=1e-3)
+    assert "Path count: 3" in said
