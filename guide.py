@@ -27,7 +27,7 @@ AGAIN_COST = 0.3  # of a pixel where a line is already; one where no ink is cost
 CUT_GAIN = 1.0  # a stroke is cut where that improves its score by as much
 RETRACE = 5  # cells of a line's own that it may touch again
 GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
-MIN_PIECE = 0.8  # length of ink that is worth a stroke
+MIN_REST = 2.5  # length of what is left of a line that is worth a stroke
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 PATIENCE = 4  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
@@ -73,10 +73,17 @@ class Page:
         self.line_width = np.array([2 * np.median(line[line > 0]) if line.any() else 1.0 for line in middle])
 
     def pieces_left(self, page: int) -> np.ndarray:
-        """Ink of a page that is not covered and is worth a stroke: bool ``[H, W]``."""
-        labels, count = ndimage.label(self.ink[page] & ~self.covered[page], np.ones((3, 3)))
+        """Ink of a page that is not covered and is worth a stroke: bool ``[H, W]``.
+
+        What lies by itself, a dot, say, is worth one sooner than what is left of a line at its side or its end.
+        """
+        left, eight = self.ink[page] & ~self.covered[page], np.ones((3, 3))
+        labels, count = ndimage.label(left, eight)
         lengths = np.bincount(labels.ravel(), minlength=count + 1) / (self.line_width[page] * self.unit)
-        return (lengths >= MIN_PIECE)[labels] & (labels > 0)
+        beside = ndimage.binary_dilation(self.ink[page] & self.covered[page], eight)
+        is_rest = np.bincount(labels.ravel(), beside.ravel(), count + 1) > 0
+        worth = lengths >= np.where(is_rest, MIN_REST, MIN_SCORE)
+        return worth[labels] & left
 
     def _trace(self, lines: list[np.ndarray]) -> Trace:
         height, width = self.ink.shape[1:]
@@ -223,6 +230,7 @@ def _page_of_units(model, code, images, temperature, seq_len, seeds):
         return np.tile([width / 2, height / 2], (rows, 1)), np.full(rows, per_unit)
     # Such a model does not know its page: a plain drawing tells, laid on the ink.
     start, per_unit = np.zeros((rows, 2)), np.ones(rows)
+    seq_len = min(seq_len, model.hps.max_seq_len)
     for n, drawing in enumerate(sample_batch(model, code, seq_len, temperature, seed=seeds)):
         y, x = np.nonzero(images[n] < INK_BELOW)
         if len(x) and len(drawing):

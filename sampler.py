@@ -27,6 +27,7 @@ from utils import SPLITS, DataLoader, category_name, load_dataset, to_normal_str
 
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
 GUIDED_BATCH = 50  # drawings of which several candidates are drawn at once
+GUIDED_POINTS = 1000  # of a drawing at most: ink that is left ends it, not its length
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".svg")
 
 
@@ -93,9 +94,10 @@ def draw_codes(
 ) -> list[np.ndarray]:
     """One drawing for each row of codes ``[N, Z]`` (None: unconditional), of temperatures ``[N]`` and of seeds.
 
-    Each begins with its prefix, if any, and has at most ``seq_len`` points. ``images`` ``[N, H, W]``: the bitmaps that
-    the codes are of, for a model whose decoder looks at them, too, and for ``guide`` > 1: ink-guided sampling with as
-    many candidates for each stroke (guide.py). ``pen_temperature``: the pen state's, if another than the drawing's.
+    Each begins with its prefix, if any, and has at most ``seq_len`` points, unless it is guided. ``images``
+    ``[N, H, W]``: the bitmaps that the codes are of, for a model whose decoder looks at them, too, and for ``guide`` > 1:
+    ink-guided sampling with as many candidates for each stroke (guide.py). ``pen_temperature``: the pen state's, if
+    another than the drawing's.
     """
     drawings, total = [], len(temperatures)
     size = BATCH if guide == 1 else GUIDED_BATCH
@@ -105,7 +107,7 @@ def draw_codes(
         if images is not None and model.reads_pixels:
             code = model.make_code(tf.constant(code, tf.float32), images[part])
         if guide > 1:
-            how = guide, temperature, pen_temperature, seq_len, seeds[part]
+            how = guide, temperature, pen_temperature, GUIDED_POINTS, seeds[part]
             drawings += draw_guided(model, model.as_code(code, total), images[part], *how)
             continue
         prefix = None if prefixes is None else prefixes[part]
