@@ -67,7 +67,6 @@ PRESETS = {  # name -> changes to get_default_hparams()
         augment_bitmaps=True,
         bitmap_noise=0.1,
         random_rotation=20.0,
-        mirror_prob=0.5,
     ),
     # Draws its own categories from z alone far better than the paper's model: the weights in assets/pretrained.
     "sharp": dict(

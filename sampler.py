@@ -95,7 +95,7 @@ def draw_codes(
     """One drawing for each row of codes ``[N, Z]`` (None: unconditional), of temperatures ``[N]`` and of seeds.
 
     Each begins with its prefix, if any, and has at most ``seq_len`` points, unless it is guided. ``images``
-    ``[N, H, W]``: the bitmaps that the codes are of, for a model whose decoder looks at them, too, and for ``guide`` > 1:
+    ``[N, H, W]``: the bitmaps that the codes are of, for a model whose decoder looks at them, too, and for guide > 1:
     ink-guided sampling with as many candidates for each stroke (guide.py). ``pen_temperature``: the pen state's, if
     another than the drawing's.
     """
