@@ -86,11 +86,10 @@ def score_ink(persons: list[np.ndarray], drawings: list[np.ndarray]) -> dict[str
     """Scores of each of N drawings against the person's, by name -> ``[N]``.
 
     ``ink_f1_1``, ``ink_f1_2``: at a tolerance of 1 and 2 pixels of 48 x 48; ``ink_f1_fine``: of 2 pixels of 192 x 192;
-    ``recall``: at 1 pixel; ``lost``; ``order``; ``strokes`` and ``points`` (shares of the person's).
+    ``recall``: at 1 pixel; ``lost``; ``order``; ``strokes`` and ``points``: how many.
     """
     scores = score_ink_of_bitmaps({side: draw_scaled(persons, side) for side in SIDES}, drawings)
     scores["order"] = np.array([order_of_hand(*pair) for pair in zip(persons, drawings, strict=True)])
-    pairs = list(zip(persons, drawings, strict=True))
-    scores["strokes"] = np.array([max(other[:, 2].sum(), 1) / max(one[:, 2].sum(), 1) for one, other in pairs])
-    scores["points"] = np.array([len(other) / len(one) for one, other in pairs])
+    scores["strokes"] = np.array([np.sum(drawing[:, 2] > 0) for drawing in drawings])
+    scores["points"] = np.array([len(drawing) for drawing in drawings])
     return scores

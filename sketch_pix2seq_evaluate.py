@@ -293,7 +293,11 @@ def report_text(report: dict) -> str:
         again = "for Ret the generated *strokes* are encoded again, not a raster of them."
         lines += ["", f"This encoder reads strokes: {again}"]
     if "ink" in report:
-        lines += ["", "Ink at 48 x 48 (fine: 2 pixels of 192 x 192), strokes and points as shares of the person's:", ""]
+        lines += [
+            "",
+            "Ink at 48 x 48 (fine: 2 pixels of 192 x 192), order of hand, strokes and points per drawing:",
+            "",
+        ]
         lines += ink_table(report["ink"])
     for key, title in RET_TITLES.items():
         if key in report:
