@@ -29,6 +29,7 @@ RETRACE = 5  # cells of a line's own that it may touch again
 GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
 MIN_REST = 2.5  # length of what is left of a line that is worth a stroke
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
+JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
 PATIENCE = 4  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 
@@ -308,6 +309,8 @@ class GuidedDrawings:
         """Add the first ``count`` points of strokes ``[t, n, 5]``, lines in pixels, to n of the active drawings."""
         strokes[count - 1, np.arange(len(kept)), 2:] = [0, 1, 0]  # the pen is lifted, whether it would or not
         for i, (n, many) in enumerate(zip(self.active[kept], count, strict=True)):
+            if self.strokes[n] and np.hypot(*(lines[0, i] - self.pen[n])) <= JOIN * self.page.unit:
+                self.strokes[n][-1][-1, 2] = 0.0  # it goes on where the last one was cut
             self.pen[n] = lines[many - 1, i]
             self.strokes[n].append(strokes[:many, i][:, [0, 1, 3]])
         self.page.cover(self.active[kept], [lines[:many, i] for i, many in enumerate(count)])
