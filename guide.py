@@ -21,16 +21,16 @@ from model import START, Code, Model, draw_point, mixture_params, sample_batch
 
 INK_BELOW = 160  # grey level
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
-REACH = 0.75  # a line covers ink within this distance
+REACH = 0.5  # a line covers ink within this distance, and within a pixel
 MIN_SCORE = 0.8  # of a stroke that is kept
-AGAIN_COST = 0.3  # of a pixel where a line is already; one where no ink is costs 1
+AGAIN_COST = 0.5  # of a pixel where a line is already; one where no ink is costs 1
 CUT_GAIN = 1.0  # a stroke is cut where that improves its score by as much
 RETRACE = 5  # cells of a line's own that it may touch again
 GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
-MIN_REST = 2.5  # length of what is left of a line that is worth a stroke
+MIN_REST = 3.0  # length of what is left of a line that is worth a stroke
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
-PATIENCE = 4  # rounds in vain
+PATIENCE = 12  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 
 
@@ -67,22 +67,28 @@ class Page:
         self.ink = images < INK_BELOW
         self.distance = np.stack([ndimage.distance_transform_edt(~ink) for ink in self.ink])  # to the nearest ink
         self.covered = np.zeros(self.ink.shape, bool)
-        within = int(REACH * self.unit)
+        self.in_vain = np.zeros(self.ink.shape, bool)  # where strokes began and gained nothing
+        self.outermost = np.stack([_outermost(ink) for ink in self.ink])
+        self.reach = max(REACH * self.unit, 1.0)  # in pixels of this page
+        within = int(self.reach)
         disc = np.mgrid[-within : within + 1, -within : within + 1].reshape(2, -1)
-        self.disc = disc[:, np.hypot(*disc) <= REACH * self.unit + 1e-6]  # [2, D]
+        self.disc = disc[:, np.hypot(*disc) <= self.reach]  # [2, D]
         middle = [ndimage.distance_transform_edt(ink) for ink in self.ink]
         self.line_width = np.array([2 * np.median(line[line > 0]) if line.any() else 1.0 for line in middle])
 
     def pieces_left(self, page: int) -> np.ndarray:
         """Ink of a page that is not covered and is worth a stroke: bool ``[H, W]``.
 
-        What lies by itself, a dot, say, is worth one sooner than what is left of a line at its side or its end.
+        What lies by itself, a dot, say, and what reaches farthest out, which gives the drawing its size, is worth one
+        sooner than what else is left of a line at its side or its end.
         """
-        left, eight = self.ink[page] & ~self.covered[page], np.ones((3, 3))
+        done, eight = self.covered[page] | self.in_vain[page], np.ones((3, 3))
+        left = self.ink[page] & ~done
         labels, count = ndimage.label(left, eight)
         lengths = np.bincount(labels.ravel(), minlength=count + 1) / (self.line_width[page] * self.unit)
-        beside = ndimage.binary_dilation(self.ink[page] & self.covered[page], eight)
+        beside = ndimage.binary_dilation(self.ink[page] & done, eight)
         is_rest = np.bincount(labels.ravel(), beside.ravel(), count + 1) > 0
+        is_rest &= np.bincount(labels.ravel(), self.outermost[page].ravel(), count + 1) == 0
         worth = lengths >= np.where(is_rest, MIN_REST, MIN_SCORE)
         return worth[labels] & left
 
@@ -134,7 +140,7 @@ class Page:
         line, y, x = np.nonzero((self.ink & ~self.covered)[whose] & (first < steps))
         weight = 1.0 / (self.line_width[whose[line]] * self.unit)
         gain = np.bincount(line * steps + first[line, y, x], weight, count * steps)
-        off = np.bincount(key, self.distance[page, trace.y, trace.x] > REACH * self.unit, count * steps)
+        off = np.bincount(key, self.distance[page, trace.y, trace.x] > self.reach, count * steps)
         again = np.bincount(key, self.covered[page, trace.y, trace.x] | self._is_retraced(trace), count * steps)
         pixels = np.bincount(key, minlength=count * steps)
         gain, off, again, pixels = (
@@ -161,6 +167,13 @@ class Page:
         chosen = np.argmin(cost + CHANCE * rng.random((count, len(y))), axis=1)
         return np.stack([x[chosen], y[chosen]], axis=1) + 0.5
 
+    def give_up(self, page: int, places: np.ndarray) -> None:
+        """Begin no stroke at these places ``[k, 2]`` again."""
+        at = np.zeros(self.ink.shape[1:], bool)
+        x, y = np.clip(places.astype(int), 0, np.array(at.shape[::-1]) - 1).T
+        at[y, x] = True
+        self.in_vain[page] |= ndimage.distance_transform_edt(~at) <= self.unit
+
 
 class Pens(NamedTuple):
     """Where the decoder is in some drawings: what it is fed next, and what it remembers."""
@@ -177,6 +190,15 @@ class Pens(NamedTuple):
         )
         z, x, *state = (tf.gather(part, rows) for part in (self.z, self.x, *self.state))
         return Pens(z, x, tuple(seen_states), tuple(state))
+
+
+def _outermost(ink: np.ndarray) -> np.ndarray:
+    """Of ink ``[H, W]`` that which touches the sides of its bounds."""
+    sides = np.zeros_like(ink)
+    y, x = np.nonzero(ink)
+    if len(y):
+        sides[[y.min(), y.max()], :] = sides[:, [x.min(), x.max()]] = True
+    return ink & sides
 
 
 @functools.lru_cache(maxsize=4)
@@ -273,11 +295,11 @@ class GuidedDrawings:
         noise = [self.rngs[n].normal(size=[MAX_STROKE, candidates, 4]) for n in active]
         # After one round in vain half of the candidates begin at ink that is left, after two all.
         is_forced = np.arange(candidates) % 2 < np.minimum(self.misses[active], 2)[:, None]  # [N, k]
-        start = np.zeros((len(active), candidates, 2))
+        self.places = np.repeat(self.pen[active][:, None], candidates, axis=1)  # [N, k, 2]
         for i, n in enumerate(active):
             if self.misses[n]:
-                places = self.page.places_to_begin(n, self.pen[n], candidates, self.rngs[n])
-                start[i] = (places - self.pen[n]) / self.per_unit[n]
+                self.places[i] = self.page.places_to_begin(n, self.pen[n], candidates, self.rngs[n])
+        start = (self.places - self.pen[active][:, None]) / self.per_unit[active][:, None, None]
         strokes, count = self.draw(
             self.pens.gather(self.model, np.repeat(np.arange(len(active)), candidates)),
             *(tf.constant(of[active].reshape(-1, 1), tf.float32) for of in self.temperatures),
@@ -297,6 +319,8 @@ class GuidedDrawings:
         chosen = verdict.choose(candidates)
         kept = np.flatnonzero(chosen >= 0)  # of the active ones
         winner = kept * candidates + chosen[kept]
+        for i in np.flatnonzero((chosen < 0) & (self.misses[self.active] > 1)):
+            self.page.give_up(self.active[i], self.places[i])
         self.misses[self.active] += 1
         self.misses[self.active[kept]] = 0
         if len(kept):
