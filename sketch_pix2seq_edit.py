@@ -9,7 +9,7 @@ Look at ``<sampling_dir>/index.html`` or ``gallery.png``. Only --complete reads 
 training drawings to find endings among; everything else needs the snapshot alone.
 """
 
-from quiet_tensorflow import describe_device, tf
+from quiet_tensorflow import describe_device
 
 import argparse
 import dataclasses
@@ -18,19 +18,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model import Model, pad_strokes, point_losses
-from pictures import MARGIN, Row, Tile
-from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings, resample_line, simplify_line
+from pictures import Row, Tile
+from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings
 from render_svg2bitmap import rasterize_all
 from sampler import (
     Sampler,
     add_drawing_flags,
+    begin_lines,
     bitmap_tile,
     check_drawing_flags,
     check_flags_of_mode,
     choose_drawings,
     choose_mode,
     content_keys,
+    fitting_codes,
     load_split,
     make_sampler,
     parse_formats,
@@ -38,7 +39,7 @@ from sampler import (
 )
 from script import make_parser, run_script
 from seeds import seed_for
-from utils import DRAWING_SETTINGS, category_name, lines_to_strokes, load_dataset, slerp
+from utils import category_name, lines_to_strokes, load_dataset, slerp
 
 CANDIDATES = 500  # training drawings among which a beginning looks for its endings
 MAX_PROMPTS = 20  # drawings of one file that are completed, unless --index says which
@@ -163,18 +164,7 @@ def begin_strokes(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tupl
 
 def begin_svg(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
     """(display, model_input) of an SVG's lines, whose page is ``PAGE_WIDTH`` wide."""
-    hps, settings = sampler.model.hps, DRAWING_SETTINGS
-    page = np.array([PAGE_WIDTH, PAGE_WIDTH * page_shape(path)])
-    side = min(hps.img_H, hps.img_W) / sampler.info["line_width"] * settings["line_width"]
-    extent = (side - settings["padding"]) * settings["factor"]  # of a usual drawing, normalised
-    scale = extent / (page.max() * (1 - 2 * MARGIN))
-    lines = [(line - page / 2) * scale for line in lines if len(line)]
-    unit = extent / 255  # QuickDraw's recipe: resampled at 1, simplified within 2, of 255
-    simple = [simplify_line(resample_line(line, unit), 2 * unit) if len(line) > 1 else line for line in lines]
-    display, model_input = lines_to_strokes(lines), lines_to_strokes(simple)
-    if not hps.use_position:
-        display[0, :2] = model_input[0, :2] = 0
-    return display, model_input
+    return begin_lines(lines, (PAGE_WIDTH, PAGE_WIDTH * page_shape(path)), sampler)
 
 
 def begin_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Prompt]:
@@ -190,19 +180,6 @@ def begin_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Prom
         name = f"{category_name(hps.data_set[loader.labels[index]])}_{index}"
         prompts.append(Prompt(name, begun, begun, image, strokes))
     return prompts
-
-
-def fitting_codes(model: Model, strokes: np.ndarray, codes: np.ndarray, num: int) -> np.ndarray:
-    """Of the codes ``[C, Z]``, the ``num`` with which the model is likeliest to draw ``strokes`` and go on."""
-    length, count = len(strokes), len(codes)
-    rows = tf.repeat(pad_strokes(strokes, [length], length + 1), count, axis=0)  # [C, length + 2, 5]
-    params, _ = model.decode(rows[:, :-1], codes)
-    stroke_loss, pen_loss = (
-        tf.reshape(loss, [count, -1])[:, :-1] for loss in point_losses(params, rows[:, 1:])
-    )  # [C, length]
-    ends = params.pen.numpy().reshape(count, -1, 3)[:, -1, 2]
-    losses = tf.reduce_sum(stroke_loss + pen_loss, axis=1).numpy() - np.log(np.maximum(1 - ends, 1e-6))
-    return codes[np.resize(np.argsort(losses), num)]
 
 
 def codes_for(args: argparse.Namespace, sampler: Sampler, prompts: list[Prompt]) -> np.ndarray:

@@ -33,7 +33,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "distributed": {"snapshots"},
     "run_dirs": {"snapshots"},
     "run_log": {"utils"},
-    "sampler": {"guide", "model", "pictures", "read_image", "render_svg2bitmap", "script", "seeds", "utils"},
+    "sampler": set("guide model pictures read_image read_strokes render_svg2bitmap script seeds utils".split()),
 }
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
