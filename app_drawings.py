@@ -179,7 +179,7 @@ FORMATS = {  # key -> (words on the button, file name, MIME type, encoder of (st
     "gif": ("GIF", "drawing.gif", "image/gif", lambda s, p, f: gif_bytes(s, STYLE, p)),
     "json": ("JSON", "drawing.json", "application/json", lambda s, p, f: json_text([("drawing", s)], f).encode()),
 }
-SPEEDS = {"slow": 0.4, "normal": 1, "fast": 3}
+SPEEDS = {"slowly": 0.4, "at normal speed": 1, "fast": 3}
 
 
 def still_svg(strokes: np.ndarray, prefix: int) -> str:
@@ -218,7 +218,9 @@ def show(drawn: Drawn) -> str:
         source = data_uri(png_bytes(Image.fromarray(drawn.bitmap)), "image/png")
         small += f'<figure class="seen"><img alt="bitmap" src="{source}"><figcaption>what it sees</figcaption></figure>'
     files = tools({key: words for key, (words, *_) in FORMATS.items()})
-    speeds = "".join(f'<option value="{value}">{words}</option>' for words, value in SPEEDS.items())
+    speeds = "".join(
+        f'<option value="{value}"{" selected" * (value == 1)}>{words}</option>' for words, value in SPEEDS.items()
+    )
     return (
         f'<div class="drawn"><div class="large" title="draw again"></div><div class="choices">{small}</div>'
         '<div class="tools"><button type="button" class="replay">▶ replay</button>'

@@ -50,6 +50,8 @@ MAX_UPLOAD = "20mb"
 SESSIONS, SESSION_SECONDS = 50, 3600  # people whose drawings are kept in memory, and for how long
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 LATEST = {**QUIET, "trigger_mode": "always_last"}  # of what happens while the model still draws, only the last counts
+PHOTO_HINT = "Dark lines on light paper, or light on dark."
+MORPH_HINT = "Draw on both sheets; between them, one becomes the other."
 SHEET = (
     '<div class="sketch-pad"><div class="sheet"><canvas width="1000" height="1000"></canvas><div class="hint">{hint}'
     '</div></div><div class="tools"><button type="button" class="undo">↶ undo</button>'
@@ -110,14 +112,10 @@ class Page:
         saved.then(None, self.file, None, js="(file) => sketch.save(file)", **QUIET)
         return made, shown
 
-    def two_columns(self):
-        """(left, right) columns that stand below each other on a phone."""
+    def columns(self, count: int = 2) -> list:
+        """Columns that stand below each other on a phone."""
         with self.gr.Row():
-            with self.gr.Column(min_width=300) as left:
-                pass
-            with self.gr.Column(min_width=300) as right:
-                pass
-        return left, right
+            return [self.gr.Column(min_width=280) for _ in range(count)]
 
     def answer(self, draw, *inputs):
         """(what ``draw`` makes of inputs, the last of which are the settings; HTML of it), or (None, what is wrong)."""
@@ -142,7 +140,7 @@ class Page:
     # ---- tabs: each returns (function, its inputs besides the settings, its outputs, events that call it)
 
     def lay_out_draw(self):
-        left, right = self.two_columns()
+        left, right = self.columns()
         with left:
             sheet = self.sheet("draw here")
         with right:
@@ -154,16 +152,16 @@ class Page:
         return lambda *inputs: self.answer(draw, *inputs), [sheet], [made, shown], [sheet.change]
 
     def lay_out_photo(self):
-        gr, (left, right) = self.gr, self.two_columns()
+        gr, (left, right) = self.gr, self.columns()
         photo, box = gr.State(time_to_live=SESSION_SECONDS), gr.State()
         with left:
             sources = ["upload", "webcam", "clipboard"]
-            upload = gr.Image(sources=sources, label="photo, scan or SVG", height=300, buttons=[])
+            upload = gr.Image(sources=sources, label="photo, scan or SVG", height=220, buttons=[])
             upload.preprocess = lambda file: file and file.path  # load_image's limits are ours, not Gradio's
-            example = gr.Button("or take the photo of a doodle that comes with this", size="sm")
+            example = gr.Button("or take this photo of a doodle: assets/doodle.jpg", size="sm")
             framed = self.html("photo", value="")
         with right:
-            made, shown = self.result(value=note("Dark lines on light paper, or light on dark."))
+            made, shown = self.result(value=note(PHOTO_HINT))
 
         def read(path):
             """An upload is read and forgotten at once."""
@@ -179,7 +177,7 @@ class Page:
 
         def draw(photo, box, *settings):
             if photo is None:
-                return gr.skip()
+                return None, note(PHOTO_HINT), gr.skip()
             found = [box]
 
             def draw_photo(sampler: Sampler) -> Drawn:
@@ -200,7 +198,7 @@ class Page:
         return *self.draw_photo, []
 
     def lay_out_complete(self):
-        left, right = self.two_columns()
+        left, right = self.columns()
         with left:
             sheet = self.sheet("begin a drawing, where it should be on its page", examples=False)
         with right:
@@ -212,16 +210,20 @@ class Page:
         return lambda *inputs: self.answer(draw, *inputs), [sheet], [made, shown], [sheet.change]
 
     def lay_out_morph(self):
-        left, right = self.two_columns()
+        left, middle, right = self.columns(3)
         with left:
-            first, second = self.sheet("from this"), self.sheet("to this")
-        with right:
+            first = self.sheet("from this")
+        with middle:
             buttons = tools({"svg": "SVG, moves", "gif": "GIF"})
-            how = {"template": MORPH.format(tools=buttons), "script": "morph", "value": {"note": "Draw both."}}
+            how = {"template": MORPH.format(tools=buttons), "script": "morph", "value": {"note": MORPH_HINT}}
             made, shown = self.result(encode_morph, **how)
+        with right:
+            second = self.sheet("to this")
 
         def draw(one, other, *settings):
             try:
+                if not (one and other):
+                    raise ValueError(MORPH_HINT)
                 frames = morph_sheets(read_sheet(one), read_sheet(other), self.sampler(*settings))
             except (ValueError, OSError) as error:
                 return None, {"note": str(error)}
@@ -239,7 +241,8 @@ class Page:
             with gr.Row():
                 tries = gr.Slider(1, 16, 4, step=1, label="best of", info="so many are drawn, the four closest shown")
                 seed = gr.Number(0, precision=0, minimum=0, label="seed", info="another one, another drawing")
-        model = gr.Dropdown(self.model_dirs, value=self.model_dirs[0], label="model", visible=len(self.model_dirs) > 1)
+        names = [(Path(path).name, path) for path in self.model_dirs]
+        model = gr.Dropdown(names, value=self.model_dirs[0], label="model", visible=len(self.model_dirs) > 1)
         about = gr.Markdown(describe(self.model_dirs[0]))
         self.settings = [model, temperature, pen, seed, tries]
         model.change(lambda name: describe(name) if name in self.model_dirs else "", model, about, **QUIET)

@@ -39,7 +39,9 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
 }
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
-WITHOUT_TENSORFLOW = "hparams safe_npz script seeds utils read_image read_strokes render_svg2bitmap pictures morph ink_scores tracer".split()
+WITHOUT_TENSORFLOW = """
+hparams safe_npz script seeds utils read_image read_strokes render_svg2bitmap pictures morph ink_scores tracer
+""".split()
 
 
 def imports(path: Path, everywhere: bool = True) -> list[str]:
