@@ -256,10 +256,9 @@ class Page:
 # The server
 
 
-def import_gradio():
-    """Gradio, which asks nothing of the network. Raises ValueError with what to install."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_OFFLINE"] = "1"
+def import_gradio(directory: str):
+    """Gradio, which asks nothing of the network and keeps uploads in ``directory``. Raises ValueError."""
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": directory}
     try:
         import gradio
     except ImportError:
@@ -284,38 +283,30 @@ def warm_up(model_dir: str) -> None:
         draw_bitmap(sheet_bitmap(lines, sampler), sampler)
 
 
-def serve(gr, args: argparse.Namespace, port: int) -> int:
-    """Show the page until SIGINT or SIGTERM -> exit code."""
+def serve(gr, args: argparse.Namespace, port: int) -> None:
+    """Show the page until SIGINT or SIGTERM."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with tempfile.TemporaryDirectory() as directory:
-        os.environ["GRADIO_TEMP_DIR"] = directory  # uploads, until they are read
-        page = Page(gr, args.model_dir, args.data_dir).blocks
-        page.launch(
-            server_name=args.host,
-            server_port=port,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            ssr_mode=False,
-            enable_monitoring=False,
-            max_file_size=MAX_UPLOAD,
-            state_session_capacity=SESSIONS,
-            footer_links=[],
-            css=(ROOT / "assets/app.css").read_text(),
-            theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        )
-        print(
-            f"draw at http://{'127.0.0.1' if args.host == '0.0.0.0' else args.host}:{port}; Ctrl-C ends it", flush=True
-        )
-        ended.wait()
-        watch = threading.Timer(1.0, os._exit, [0])  # what still draws is not waited for
-        watch.daemon = True
-        watch.start()
-        page.close(verbose=False)
-    print("ended", flush=True)
-    os._exit(0)
+    page = Page(gr, args.model_dir, args.data_dir).blocks
+    page.launch(
+        server_name=args.host,
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        max_file_size=MAX_UPLOAD,
+        state_session_capacity=SESSIONS,
+        footer_links=[],
+        css=(ROOT / "assets/app.css").read_text(),
+        theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    )
+    address = "127.0.0.1" if args.host == "0.0.0.0" else args.host
+    print(f"draw at http://{address}:{port} (Ctrl-C ends it)", flush=True)
+    ended.wait()
+    threading.Thread(target=page.close, args=[False], daemon=True).start()
 
 
 def parse_args(argv) -> argparse.Namespace:
@@ -330,17 +321,19 @@ def parse_args(argv) -> argparse.Namespace:
 
 
 def main(argv=None) -> int:
-    """Serve the page -> exit code."""
+    """Serve the page -> exit code, or end the process: what still draws then is not waited for."""
     args = parse_args(argv)
-    gr = import_gradio()
-    port = find_port(args.host, args.port)
-    print(describe_device())
-    for model_dir in args.model_dir:
-        load(model_dir).require_images("--model_dir")
-    warm_up(args.model_dir[0])
-    if not ipaddress.ip_address(socket.gethostbyname(args.host)).is_loopback:
-        print("everyone who reaches this machine can draw on this page")
-    return serve(gr, args, port)
+    with tempfile.TemporaryDirectory() as directory:
+        gr, port = import_gradio(directory), find_port(args.host, args.port)
+        print(describe_device())
+        for model_dir in args.model_dir:
+            load(model_dir).require_images("--model_dir")
+        warm_up(args.model_dir[0])
+        if not ipaddress.ip_address(socket.gethostbyname(args.host)).is_loopback:
+            print("everyone who reaches this machine can draw on this page")
+        serve(gr, args, port)
+    print("ended", flush=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":
