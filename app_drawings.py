@@ -16,12 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from endings import find_endings, read_candidates
 from ink_scores import INK_BELOW, ink_scores, scaled
 from morph import morph_drawings, morph_gif, morph_svg
-from pictures import PAGES, Style, animated_svg, gif_bytes, json_text, picture_lines, plotter_svg, render_image
+from pictures import MARGIN, PAGES, Style, animated_svg, gif_bytes, json_text, picture_lines, plotter_svg, render_image
 from read_image import open_image, read_drawing
 from render_svg2bitmap import png_bytes, rasterize_all
-from sampler import Sampler, begin_lines, content_keys, draw_codes, fitting_codes, make_sampler
+from sampler import Sampler, begin_lines, content_keys, draw_codes, make_sampler
 from seeds import seed_for
 from utils import category_name, lines_to_strokes, load_strokes, slerp
 
@@ -30,7 +31,7 @@ SHOWN = 4  # drawings of which to choose one
 SIDE = 1000  # of the sheet, in its own units
 MAX_STROKES, MAX_POINTS = 500, 20_000  # on the sheet
 MAX_INK = 0.5  # of a bitmap
-CANDIDATES, CANDIDATE_FILES = 500, 20  # drawings among which a beginning looks for its endings, and files of them
+TRIES = 6  # drawings of each ending, of which the closest is shown
 KEYS, FRAMES, COOL = 7, 61, 0.05  # of a morph: drawings by the model, frames, temperature of those between
 STYLE = Style(size=400, line_width=5.0)
 EMPTY = "Draw something: the sheet is empty."
@@ -106,42 +107,46 @@ def draw_bitmap(bitmap: np.ndarray, sampler: Sampler) -> Drawn:
     """Of ``sampler.num`` drawings of a bitmap, those with the best ink F1, best first."""
     images = bitmap[None]
     drawings = sampler.draw(sampler.encode(images), content_keys(images), images=images)[0]
-    seen = rasterize_all([scaled(drawing) for drawing in drawings], *bitmap.shape)
-    scores, _ = ink_scores(np.repeat(images, len(drawings), axis=0), seen, min(bitmap.shape) / 48)
-    best = np.argsort(-scores, kind="stable")[:SHOWN]
+    best = np.argsort(-closeness(bitmap, drawings), kind="stable")[:SHOWN]
     return Drawn([drawings[i] for i in best], bitmap, sampler.info["scale_factor"])
 
 
-@functools.lru_cache(maxsize=4)
-def candidate_codes(model_dir: str, data_dir: str) -> np.ndarray | None:
-    """Codes ``[C, Z]`` of training drawings that a beginning may become: of the model's own data, or of any there."""
-    sampler = load(model_dir)
-    files = {path.stem: path for path in sorted(Path(data_dir, "npz").glob("*.npz"))}
-    own = {name: path for name, path in files.items() if name in map(category_name, sampler.model.hps.data_set)}
-    rng = np.random.default_rng(0)
-    paths = rng.permutation(list((own or files).values()))[:CANDIDATE_FILES]
-    drawings = []
-    for path in paths:
-        train = load_strokes(path)["train"]
-        drawings += [scaled(train[i]) for i in rng.permutation(len(train))[: CANDIDATES // len(paths)]]
-    if not drawings:
-        return None
-    return sampler.encode(rasterize_all(drawings, sampler.model.hps.img_H, sampler.model.hps.img_W))
+candidates = functools.lru_cache(maxsize=4)(read_candidates)
 
 
 def complete_lines(lines: list[np.ndarray], sampler: Sampler, data_dir: str) -> Drawn:
-    """Endings of lines, with codes of drawings that begin likewise; without any, with that of the beginning itself."""
-    bitmap = sheet_bitmap(lines, sampler)
-    sampler = dataclasses.replace(sampler, num=SHOWN, guide=1)
-    display, begun = begin_lines(lines, (SIDE, SIDE), sampler)
-    if len(begun) >= sampler.model.hps.max_seq_len - 1:
+    """Endings of lines: the model is shown them with what others drew on, and draws that in its manner.
+
+    Without drawings of others it is shown the beginning alone.
+    """
+    sheet_bitmap(lines, sampler)
+    hps, how = sampler.model.hps, dataclasses.replace(sampler, num=TRIES, guide=1)
+    endings = find_endings(lines, candidates(data_dir, tuple(hps.data_set)), SHOWN) or [[]]
+    wholes = [[*lines, *ending] for ending in endings]
+    begins = [begin_lines(centred(whole)[: len(lines)], (SIDE, SIDE), sampler) for whole in wholes]
+    if max(len(begun) for _, begun in begins) >= hps.max_seq_len - 1:
         raise ValueError("This is long already: the model has no points left to go on with.")
-    codes = candidate_codes(sampler.model_dir, data_dir)
-    codes = sampler.encode(bitmap[None]).repeat(SHOWN, axis=0) if codes is None else codes
-    codes = fitting_codes(sampler.model, begun, codes, SHOWN)
-    drawings = sampler.draw(codes[None], content_keys([begun]), prefixes=[begun])[0]
-    endings = [np.concatenate([display, drawing[len(begun) :]]) for drawing in drawings]
-    return Drawn(endings, None, sampler.info["scale_factor"], len(display))
+    bitmaps = rasterize_all([scaled(lines_to_strokes(whole)) for whole in wholes], hps.img_H, hps.img_W)
+    prefixes = [begun for _, begun in begins]
+    drawn = how.draw(how.encode(bitmaps), content_keys(bitmaps), prefixes, bitmaps)
+    drawings = []
+    for (display, begun), bitmap, tries in zip(begins, bitmaps, drawn, strict=True):
+        best = tries[np.argmax(closeness(bitmap, tries))]
+        drawings.append(np.concatenate([display, best[len(begun) :]]))
+    return Drawn(drawings, None, sampler.info["scale_factor"], len(begins[0][0]))
+
+
+def centred(lines: list[np.ndarray]) -> list[np.ndarray]:
+    """Lines moved and scaled so that they fill a sheet but for its margin."""
+    points = np.concatenate(lines)
+    middle, side = (points.min(axis=0) + points.max(axis=0)) / 2, max(np.ptp(points, axis=0).max(), 1e-6)
+    return [(line - middle) * (SIDE * (1 - 2 * MARGIN) / side) + SIDE / 2 for line in lines]
+
+
+def closeness(bitmap: np.ndarray, drawings: list[np.ndarray]) -> np.ndarray:
+    """Ink F1 of drawings against a bitmap."""
+    seen = rasterize_all([scaled(drawing) for drawing in drawings], *bitmap.shape)
+    return ink_scores(np.repeat(bitmap[None], len(drawings), axis=0), seen, min(bitmap.shape) / 48)[0]
 
 
 def morph_sheets(first: list[np.ndarray], second: list[np.ndarray], sampler: Sampler) -> list[np.ndarray]:

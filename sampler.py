@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from guide import draw_guided
-from model import Model, load_data_info, load_model, pad_strokes, point_losses, sample_batch
+from model import Model, load_data_info, load_model, pad_strokes, sample_batch
 from pictures import FORMATS, MARGIN, Row, Tile, make_style, write_page, write_pictures, write_sheet
 from read_image import DEFAULT_LINE_WIDTH
 from read_strokes import resample_line, simplify_line
@@ -282,19 +282,6 @@ def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sam
     if not hps.use_position:
         display[0, :2] = model_input[0, :2] = 0
     return display, model_input
-
-
-def fitting_codes(model: Model, strokes: np.ndarray, codes: np.ndarray, num: int) -> np.ndarray:
-    """Of the codes ``[C, Z]``, the ``num`` with which the model is likeliest to draw ``strokes`` and go on."""
-    length, count = len(strokes), len(codes)
-    rows = tf.repeat(pad_strokes(strokes, [length], length + 1), count, axis=0)  # [C, length + 2, 5]
-    params, _ = model.decode(rows[:, :-1], codes)
-    stroke_loss, pen_loss = (
-        tf.reshape(loss, [count, -1])[:, :-1] for loss in point_losses(params, rows[:, 1:])
-    )  # [C, length]
-    ends = params.pen.numpy().reshape(count, -1, 3)[:, -1, 2]
-    losses = tf.reduce_sum(stroke_loss + pen_loss, axis=1).numpy() - np.log(np.maximum(1 - ends, 1e-6))
-    return codes[np.resize(np.argsort(losses), num)]
 
 
 # ---------------------------------------------------------------------------------------------------------

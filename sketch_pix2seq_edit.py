@@ -9,7 +9,7 @@ Look at ``<sampling_dir>/index.html`` or ``gallery.png``. Only --complete reads 
 training drawings to find endings among; everything else needs the snapshot alone.
 """
 
-from quiet_tensorflow import describe_device
+from quiet_tensorflow import describe_device, tf
 
 import argparse
 import dataclasses
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model import Model, pad_strokes, point_losses
 from pictures import Row, Tile
 from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings
 from render_svg2bitmap import rasterize_all
@@ -31,7 +32,6 @@ from sampler import (
     choose_drawings,
     choose_mode,
     content_keys,
-    fitting_codes,
     load_split,
     make_sampler,
     parse_formats,
@@ -180,6 +180,19 @@ def begin_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Prom
         name = f"{category_name(hps.data_set[loader.labels[index]])}_{index}"
         prompts.append(Prompt(name, begun, begun, image, strokes))
     return prompts
+
+
+def fitting_codes(model: Model, strokes: np.ndarray, codes: np.ndarray, num: int) -> np.ndarray:
+    """Of the codes ``[C, Z]``, the ``num`` with which the model is likeliest to draw ``strokes`` and go on."""
+    length, count = len(strokes), len(codes)
+    rows = tf.repeat(pad_strokes(strokes, [length], length + 1), count, axis=0)  # [C, length + 2, 5]
+    params, _ = model.decode(rows[:, :-1], codes)
+    stroke_loss, pen_loss = (
+        tf.reshape(loss, [count, -1])[:, :-1] for loss in point_losses(params, rows[:, 1:])
+    )  # [C, length]
+    ends = params.pen.numpy().reshape(count, -1, 3)[:, -1, 2]
+    losses = tf.reduce_sum(stroke_loss + pen_loss, axis=1).numpy() - np.log(np.maximum(1 - ends, 1e-6))
+    return codes[np.resize(np.argsort(losses), num)]
 
 
 def codes_for(args: argparse.Namespace, sampler: Sampler, prompts: list[Prompt]) -> np.ndarray:

@@ -23,6 +23,7 @@ from PIL import Image
 from test_sampling import CHROMIUM
 
 import app_drawings as draws
+import endings
 import script
 import sketch_pix2seq_app as app
 from ink_scores import ink_scores
@@ -135,6 +136,20 @@ def test_what_was_begun_stays_as_it_was(tiny, tmp_path):
             scale = np.ptp(kept, axis=0) / np.ptp(given, axis=0)
             np.testing.assert_allclose(kept - kept[0], (given - given[0]) * scale.mean(), atol=1e-5)
         assert "#2a6fdb" in draws.show(drawn)
+
+
+def test_a_beginning_ends_as_the_drawings_that_begin_likewise():
+    def face(x, y, size, *more):
+        eyes = [np.array([[a, 0.4], [a, 0.5]]) for a in (0.3, 0.7)]
+        head = np.array(CIRCLE) / 600 - 0.5 / 0.6 + 0.5
+        return [line * size + [x, y] for line in (head, *eyes, *more)]
+
+    square = [np.array([[0, 0], [9, 0], [9, 9], [0, 9], [0, 0.0]]), np.array([[0, 0], [4, -5], [9, 0.0]])]
+    found = endings.find_endings(lines(CIRCLE), [square, face(50, 9, 2), [square[0]], face(0, 0, 70)], 2)
+    assert [len(ending) for ending in found] == [2, 2]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    np.testing.assert_allclose(found[0][0].mean(axis=0), [200 + 0.3 * 600, 200 + 0.45 * 600], atol=1)
+    assert endings.find_endings(lines(CIRCLE), [], 2) == []
 
 
 def test_a_morph_moves_smoothly_from_one_drawing_to_the_other(tiny):
