@@ -121,14 +121,15 @@ def complete_lines(lines: list[np.ndarray], sampler: Sampler, data_dir: str) -> 
     """
     sheet_bitmap(lines, sampler)
     hps, how = sampler.model.hps, dataclasses.replace(sampler, num=TRIES, guide=1)
-    endings = find_endings(lines, candidates(data_dir, tuple(hps.data_set)), SHOWN) or [[]]
+    endings = find_endings(lines, candidates(data_dir, tuple(hps.data_set)), SHOWN) or [[]] * SHOWN
     wholes = [[*lines, *ending] for ending in endings]
     begins = [begin_lines(centred(whole)[: len(lines)], (SIDE, SIDE), sampler) for whole in wholes]
     if max(len(begun) for _, begun in begins) >= hps.max_seq_len - 1:
         raise ValueError("This is long already: the model has no points left to go on with.")
     bitmaps = rasterize_all([scaled(lines_to_strokes(whole)) for whole in wholes], hps.img_H, hps.img_W)
     prefixes = [begun for _, begun in begins]
-    drawn = how.draw(how.encode(bitmaps), content_keys(bitmaps), prefixes, bitmaps)
+    keys = [key + i for i, key in enumerate(content_keys(bitmaps))]
+    drawn = how.draw(how.encode(bitmaps), keys, prefixes, bitmaps)
     drawings = []
     for (display, begun), bitmap, tries in zip(begins, bitmaps, drawn, strict=True):
         best = tries[np.argmax(closeness(bitmap, tries))]
