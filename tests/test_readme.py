@@ -33,6 +33,10 @@ RECIPE = "python sketch_pix2seq_experiment.py --set recipe"
 NOT_RUN = {
     "python3 -m venv .venv && . .venv/bin/activate": "the tests run in such an environment",
     "pip install -r requirements.txt": "the tests run with what it installs",
+    "pip install -r requirements-app.txt": ".ci/run does it",
+    "python sketch_pix2seq_app.py": "runs until it is ended; test_app.py",
+    "python sketch_pix2seq_app.py --model_dir assets/pretrained --port 8000": "runs until it is ended; test_app.py",
+    "make app": "runs until it is ended; test_app.py",
     'pip install "tensorflow[and-cuda]==2.21.*"': "needs a GPU; its version is compared below",
     "make demo": "runs for minutes; its recipe is run below",
     "make test": "runs this",
@@ -104,7 +108,8 @@ def test_command_is_parsed(command):
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif program == "pip":
         required = (ROOT / "requirements.txt").read_text().splitlines()
-        assert arguments[1:] == ["-r", "requirements.txt"] or re.sub(r"\[.*\]", "", arguments[1]) in required
+        files = [["-r", "requirements.txt"], ["-r", "requirements-app.txt"]]
+        assert arguments[1:] in files or re.sub(r"\[.*\]", "", arguments[1]) in required
     elif program == "python":
         parse(*arguments)
     else:
