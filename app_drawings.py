@@ -221,7 +221,8 @@ def show(drawn: Drawn) -> str:
     pictures = [animated_svg(strokes, STYLE, drawn.prefix, inline=True) for strokes in drawn.drawings]
     small = "".join(f'<button type="button" class="small" title="this one">{svg}</button>' for svg in pictures)
     if drawn.bitmap is not None:
-        source = data_uri(png_bytes(Image.fromarray(drawn.bitmap)), "image/png")
+        enlarged = drawn.bitmap.repeat(4, axis=0).repeat(4, axis=1)  # made smaller as it is, it would lose lines
+        source = data_uri(png_bytes(Image.fromarray(enlarged)), "image/png")
         small += f'<figure class="seen"><img alt="bitmap" src="{source}"><figcaption>what it sees</figcaption></figure>'
     files = tools({key: words for key, (words, *_) in FORMATS.items()})
     speeds = "".join(
