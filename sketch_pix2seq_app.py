@@ -15,6 +15,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -130,11 +131,14 @@ class Page:
         """The model chosen, drawing as asked for. Raises ValueError."""
         if model_dir not in self.model_dirs:
             raise ValueError(f"{model_dir}: no such model here.")
-        if not (
-            0 <= (seed or 0) < 2**31 and 0.01 <= temperature <= 2 and 0 <= pen_temperature <= 2 and 1 <= tries <= 16
-        ):
-            raise ValueError("Expected a seed of 0 or more, temperatures of 0.01 to 2, and 1 to 16 drawings.")
-        how = {"temperatures": [temperature], "pen_temperature": pen_temperature or None}
+        wrong = ValueError("Expected a seed of 0 or more, temperatures of 0.01 to 2, and 1 to 16 drawings.")
+        try:
+            temperature, pen, seed, tries = (float(value or 0) for value in (temperature, pen_temperature, seed, tries))
+        except (TypeError, ValueError):
+            raise wrong from None
+        if not (0 <= seed < 2**31 and 0.01 <= temperature <= 2 and 0 <= pen <= 2 and 1 <= tries <= 16):
+            raise wrong
+        how = {"temperatures": [temperature], "pen_temperature": pen or None}
         return dataclasses.replace(load(model_dir), num=int(tries), seed=int(seed), **how)
 
     # ---- tabs: each returns (function, its inputs besides the settings, its outputs, events that call it)
@@ -325,6 +329,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
         gr, port = import_gradio(directory), find_port(args.host, args.port)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: the directory goes
         print(describe_device())
         for model_dir in args.model_dir:
             load(model_dir).require_images("--model_dir")

@@ -141,12 +141,14 @@ const sketch = {
       }
       draw();
     });
-    element.addEventListener("pointerup", () => {
+    const release = () => {
       if (!grip) return;
       grip = null;
       frame().dataset.box = box.join(" ");
       trigger("select", { box });
-    });
+    };
+    element.addEventListener("pointerup", release);
+    element.addEventListener("pointercancel", release);
   },
 
   // A drawing that becomes another; value: {frames}, each the d of a path. "select" says {format} to be taken away.

@@ -213,7 +213,7 @@ def test_the_page_names_the_models_and_answers_mistakes_with_a_line(snapshot, tm
     config = str(page.blocks.get_config_file())
     assert "step 7, sees 48" in config and "cat, house" in config
     settings = str(snapshot), 0.1, 0, 0, 4
-    for i, wrong in ((0, "/etc"), (1, -1), (3, -5), (4, 99)):
+    for i, wrong in ((0, "/etc"), (1, -1), (2, "x"), (3, -5), (4, 99), (4, None)):
         made, shown = page.answer(lambda sampler: 1 / 0, *settings[:i], wrong, *settings[i + 1 :])
         assert made is None and 'class="note"' in shown
     bitmap = draws.rasterize_all([draws.scaled(draws.lines_to_strokes(lines(CIRCLE)))], 48, 48)[0]
@@ -245,7 +245,7 @@ def server(tmp_path_factory):
     with open(directory / "log", "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=os.environ | here)
     try:
-        for _ in range(600):
+        for _ in range(1800):
             address = re.search(r"draw at (http://\S+)", (directory / "log").read_text())
             if address or process.poll() is not None:
                 break
