@@ -12,9 +12,9 @@ DEMO := outputs/demo
 demo: $(VENV)/.runtime
 	$(VENV_PYTHON) render_svg2bitmap.py --data_base_dir=datasets
 	$(VENV_PYTHON) sketch_pix2seq_train.py --preset demo --overwrite --log_root $(DEMO)/log --snapshot_root $(DEMO)/snapshot
-	$(VENV_PYTHON) sketch_pix2seq_sampling.py --model_dir $(DEMO)/snapshot
+	$(VENV_PYTHON) sketch_pix2seq_sampling.py --model_dir $(DEMO)/snapshot --guide 8
 	$(VENV_PYTHON) sketch_pix2seq_evaluate.py --model_dir $(DEMO)/snapshot --evaluation_dir $(DEMO)/evaluation \
-	  --scores rec --temperatures 0.1
+	  --split valid --scores rec ink --temperatures 0.1 --guide 8
 	@echo "The picture to look at: outputs/sampling/gallery.png"
 
 app: $(VENV)/.app

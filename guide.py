@@ -21,7 +21,7 @@ from model import START, Code, Model, draw_point, mixture_params, sample_batch
 
 INK_BELOW = 160  # grey level
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
-REACH = 1.0  # a line covers ink within this distance
+REACH = 0.75  # a line covers ink within this distance
 MIN_SCORE = 0.8  # of a stroke that is kept
 AGAIN_COST = 0.3  # of a pixel where a line is already; one where no ink is costs 1
 CUT_GAIN = 1.0  # a stroke is cut where that improves its score by as much
@@ -29,6 +29,7 @@ RETRACE = 5  # cells of a line's own that it may touch again
 GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
 MIN_REST = 2.5  # length of what is left of a line that is worth a stroke
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
+JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
 PATIENCE = 4  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 
@@ -118,6 +119,14 @@ class Page:
 
     def judge(self, whose: np.ndarray, lines: list[np.ndarray]) -> Verdict:
         """What each line ``[n, 2]`` on page ``whose`` ``[K]`` would cover, as far as it is best drawn."""
+        drawn = np.array([len(line) > 0 for line in lines])
+        if not drawn.all():
+            verdict = Verdict(np.full(len(lines), -np.inf), *np.zeros((3, len(lines))))
+            if drawn.any():
+                judged = self.judge(whose[drawn], [line for line in lines if len(line)])
+                for field, values in zip(verdict, judged, strict=True):
+                    field[drawn] = values
+            return verdict
         count, steps = len(lines), max(len(line) for line in lines)
         trace = self._trace(lines)
         page, key = whose[trace.line], trace.line * steps + trace.point
@@ -222,7 +231,7 @@ def _compiled(model: Model):
     return draw, follow
 
 
-def _page_of_units(model, code, images, temperature, seq_len, seeds):
+def _page_of_units(model, code, images, temperature, seeds):
     """(position of the start ``[N, 2]``, pixels per unit ``[N]``): where normalised strokes lie on their page."""
     hps, (rows, height, width) = model.hps, images.shape
     if hps.drawing_extent and hps.use_position:
@@ -230,8 +239,7 @@ def _page_of_units(model, code, images, temperature, seq_len, seeds):
         return np.tile([width / 2, height / 2], (rows, 1)), np.full(rows, per_unit)
     # Such a model does not know its page: a plain drawing tells, laid on the ink.
     start, per_unit = np.zeros((rows, 2)), np.ones(rows)
-    seq_len = min(seq_len, model.hps.max_seq_len)
-    for n, drawing in enumerate(sample_batch(model, code, seq_len, temperature, seed=seeds)):
+    for n, drawing in enumerate(sample_batch(model, code, hps.max_seq_len, temperature, seed=seeds)):
         y, x = np.nonzero(images[n] < INK_BELOW)
         if len(x) and len(drawing):
             positions = np.cumsum(drawing[:, :2], axis=0)
@@ -242,76 +250,100 @@ def _page_of_units(model, code, images, temperature, seq_len, seeds):
     return start, per_unit
 
 
+class GuidedDrawings:
+    """N drawings that go on together, of which those are ``active`` that have not ended."""
+
+    def __init__(self, model: Model, code: Code, images: np.ndarray, seeds: list, temperatures: tuple):
+        rows = len(images)
+        self.model, self.page = model, Page(images)
+        self.temperatures = temperatures  # of points, and of pen states: each [N, k]
+        self.draw, self.follow = _compiled(model)
+        # where each pen is, and pixels per unit: [N, 2], [N]
+        self.pen, self.per_unit = _page_of_units(model, code, images, temperatures[0][:, 0], seeds)
+        self.rngs = [np.random.default_rng(seed) for seed in seeds]
+        self.strokes, self.misses = [[] for _ in images], np.zeros(rows, int)
+        self.active = np.arange(rows)
+        begun = tuple(plug.begin(code) for plug in model.decoder_features)
+        state = model.split_state(model.initial_state(code))
+        self.pens = Pens(code.z, tf.tile(START[None], [rows, 1]), begun, state)  # of the active ones
+
+    def draw_candidates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates for the next stroke of all active drawings: points ``[t, K, 5]``, how many of each ``[K]``."""
+        active, candidates = self.active, self.temperatures[0].shape[1]
+        noise = [self.rngs[n].normal(size=[MAX_STROKE, candidates, 4]) for n in active]
+        # After one round in vain half of the candidates begin at ink that is left, after two all.
+        is_forced = np.arange(candidates) % 2 < np.minimum(self.misses[active], 2)[:, None]  # [N, k]
+        start = np.zeros((len(active), candidates, 2))
+        for i, n in enumerate(active):
+            if self.misses[n]:
+                places = self.page.places_to_begin(n, self.pen[n], candidates, self.rngs[n])
+                start[i] = (places - self.pen[n]) / self.per_unit[n]
+        strokes, count = self.draw(
+            self.pens.gather(self.model, np.repeat(np.arange(len(active)), candidates)),
+            *(tf.constant(of[active].reshape(-1, 1), tf.float32) for of in self.temperatures),
+            tf.constant(np.concatenate(noise, axis=1), tf.float32),
+            tf.constant(start.reshape(-1, 2), tf.float32),
+            tf.constant(is_forced.reshape(-1)),
+        )
+        return strokes.numpy(), count.numpy()
+
+    def add_strokes(self) -> None:
+        """The next stroke of each active drawing, where a candidate is worth it; some drawings end."""
+        strokes, count = self.draw_candidates()
+        candidates = len(count) // len(self.active)
+        whose = np.repeat(self.active, candidates)
+        lines = self.pen[whose] + np.cumsum(strokes[:, :, :2], axis=0) * self.per_unit[whose][:, None]  # [t, K, 2]
+        verdict = self.page.judge(whose, [lines[:many, i] for i, many in enumerate(count)])
+        chosen = verdict.choose(candidates)
+        kept = np.flatnonzero(chosen >= 0)  # of the active ones
+        winner = kept * candidates + chosen[kept]
+        self.misses[self.active] += 1
+        self.misses[self.active[kept]] = 0
+        if len(kept):
+            count = verdict.count[winner].astype(np.int32)
+            self.keep(kept, strokes[: count.max(), winner], lines[:, winner], count)
+        is_left = [self.misses[n] < PATIENCE and self.page.pieces_left(n).any() for n in self.active]
+        self.end(~np.array(is_left))
+
+    def keep(self, kept: np.ndarray, strokes: np.ndarray, lines: np.ndarray, count: np.ndarray) -> None:
+        """Add the first ``count`` points of strokes ``[t, n, 5]``, lines in pixels, to n of the active drawings."""
+        strokes[count - 1, np.arange(len(kept)), 2:] = [0, 1, 0]  # the pen is lifted, whether it would or not
+        for i, (n, many) in enumerate(zip(self.active[kept], count, strict=True)):
+            if self.strokes[n] and np.hypot(*(lines[0, i] - self.pen[n])) <= JOIN * self.page.unit:
+                self.strokes[n][-1][-1, 2] = 0.0  # it goes on where the last one was cut
+            self.pen[n] = lines[many - 1, i]
+            self.strokes[n].append(strokes[:many, i][:, [0, 1, 3]])
+        self.page.cover(self.active[kept], [lines[:many, i] for i, many in enumerate(count)])
+        points, counts = np.zeros([len(strokes), len(self.active), 5], np.float32), np.zeros(len(self.active), np.int32)
+        points[:, kept], counts[kept] = strokes, count
+        self.pens = self.follow(self.pens, tf.constant(points), tf.constant(counts))
+
+    def end(self, ended: np.ndarray) -> None:
+        """End some of the active drawings: bool ``[n]``."""
+        stay = np.flatnonzero(~ended)
+        self.pens, self.active = self.pens.gather(self.model, stay), self.active[stay]
+
+
 def draw_guided(
     model: Model,
     code: Code,
     images: np.ndarray,
     candidates: int,
-    temperature: np.ndarray,
+    temperature: float | np.ndarray,
     pen_temperature: float | None,
-    seq_len: int,
+    max_points: int,
     seeds: list,
 ) -> list[np.ndarray]:
     """Draw bitmaps uint8 ``[N, H, W]``, whose code is given, stroke by stroke -> normalised stroke-3 drawings.
 
-    Temperatures are spread over the ``candidates``, 2 or more, from a drawing's ``temperature`` ``[N]`` to 1; its
-    chance comes from its own of ``seeds`` alone. A drawing has at most ``seq_len`` points.
+    Temperatures are spread over the ``candidates``, 2 or more, from ``temperature``, one number or ``[N]``, to 1; each
+    drawing's chance comes from its own of ``seeds`` alone. It has at most ``max_points`` points.
     """
-    rows, page, steps = len(images), Page(images), min(MAX_STROKE, seq_len)
-    (draw, follow), rngs = _compiled(model), [np.random.default_rng(seed) for seed in seeds]
-    pen, per_unit = _page_of_units(model, code, images, temperature, seq_len, seeds)  # [N, 2], [N]
-    temperature = np.broadcast_to(np.asarray(temperature, float), [rows])
+    temperature = np.broadcast_to(np.asarray(temperature, float), [len(images)])
     spread = np.linspace(np.sqrt(temperature), np.sqrt(np.maximum(1.0, temperature)), candidates).T ** 2  # [N, k]
     pen_spread = spread if pen_temperature is None else np.full(spread.shape, pen_temperature)
-    begun = tuple(plug.begin(code) for plug in model.decoder_features)
-    pens = Pens(code.z, tf.tile(START[None], [rows, 1]), begun, model.split_state(model.initial_state(code)))
-    active, misses, drawings = np.arange(rows), np.zeros(rows, int), [np.zeros((0, 3)) for _ in range(rows)]
-    while len(active):
-        noise = np.concatenate([rngs[n].normal(size=[steps, candidates, 4]) for n in active], axis=1)
-        # After one round in vain half of the candidates begin at ink that is left, after two all.
-        is_forced = np.arange(candidates) % 2 < np.minimum(misses[active], 2)[:, None]  # [N, k]
-        start = np.zeros((len(active), candidates, 2))
-        for i in np.flatnonzero(misses[active]):
-            n = active[i]
-            start[i] = (page.places_to_begin(n, pen[n], candidates, rngs[n]) - pen[n]) / per_unit[n]
-        whose = np.repeat(active, candidates)  # [K]
-        strokes, count = draw(
-            pens.gather(model, np.repeat(np.arange(len(active)), candidates)),
-            tf.constant(spread[active].reshape(-1, 1), tf.float32),
-            tf.constant(pen_spread[active].reshape(-1, 1), tf.float32),
-            tf.constant(noise, tf.float32),
-            tf.constant(start.reshape(-1, 2), tf.float32),
-            tf.constant(is_forced.reshape(-1)),
-        )
-        strokes, count = strokes.numpy(), count.numpy()  # [t, K, 5], [K]
-        lines = pen[whose] + np.cumsum(strokes[:, :, :2], axis=0) * per_unit[whose][:, None]  # [t, K, 2]
-        drawn = np.flatnonzero(count)
-        verdict = Verdict(np.full(len(whose), -np.inf), *np.zeros((3, len(whose))))
-        if len(drawn):
-            for field, values in zip(
-                verdict, page.judge(whose[drawn], [lines[: count[i], i] for i in drawn]), strict=True
-            ):
-                field[drawn] = values
-        chosen = verdict.choose(candidates)
-        kept = np.flatnonzero(chosen >= 0)  # of active
-        winner = kept * candidates + chosen[kept]
-        misses[active] += 1
-        misses[active[kept]] = 0
-        if len(kept):
-            count = verdict.count[winner].astype(int)
-            page.cover(active[kept], [lines[:many, i] for many, i in zip(count, winner, strict=True)])
-            strokes = strokes[: count.max(), winner]
-            strokes[count - 1, np.arange(len(kept)), 2:] = [0, 1, 0]  # the pen is lifted, whether it would or not
-            for i, (n, many) in enumerate(zip(active[kept], count, strict=True)):
-                pen[n] = lines[many - 1, winner[i]]
-                drawings[n] = np.concatenate([drawings[n], strokes[:many, i][:, [0, 1, 3]]])
-            followed = np.zeros([len(strokes), len(active), 5], np.float32)
-            followed[:, kept] = strokes
-            counts = np.zeros(len(active), np.int32)
-            counts[kept] = count
-            pens = follow(pens, tf.constant(followed), tf.constant(counts))
-        lengths = np.array([len(drawings[n]) for n in active])
-        is_left = np.array([page.pieces_left(n).any() for n in active])
-        stay = np.flatnonzero((misses[active] < PATIENCE) & (lengths < seq_len) & is_left)
-        pens, active = pens.gather(model, stay), active[stay]
-    return [drawing[:seq_len] for drawing in drawings]
+    drawings = GuidedDrawings(model, code, images, seeds, (spread, pen_spread))
+    while len(drawings.active):
+        drawings.add_strokes()
+        drawings.end(np.array([sum(map(len, drawings.strokes[n])) >= max_points for n in drawings.active], bool))
+    return [np.concatenate([np.zeros((0, 3)), *strokes])[:max_points] for strokes in drawings.strokes]

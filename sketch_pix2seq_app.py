@@ -44,9 +44,10 @@ from app_drawings import (
 from morph import path_data
 from sampler import Sampler
 from script import make_parser, run_script
+from snapshots import find_snapshot
 
 ROOT = Path(__file__).resolve().parent
-MODEL_DIRS = ("assets/pixels", "assets/pretrained")  # by default, the first that is there
+MODEL_DIRS = ("assets/pixels", "assets/pretrained")  # by default, the first that has weights
 MAX_UPLOAD = "20mb"
 SESSIONS, SESSION_SECONDS = 50, 3600  # people whose drawings are kept in memory, and for how long
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -315,7 +316,7 @@ def serve(gr, args: argparse.Namespace, port: int) -> None:
 
 def parse_args(argv) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    default = next((path for path in MODEL_DIRS if (ROOT / path).is_dir()), MODEL_DIRS[-1])
+    default = next((path for path in MODEL_DIRS if find_snapshot(ROOT / path)), MODEL_DIRS[-1])
     several = "one or more snapshot directories, to choose from on the page"
     parser.add_argument("--model_dir", nargs="+", default=[default], help=f"{several} (default: {default})")
     parser.add_argument("--data_dir", default="datasets", help="whose npz/ holds drawings that Complete looks among")

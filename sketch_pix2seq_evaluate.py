@@ -39,6 +39,7 @@ RET_TITLES = {
     "ret_original_to_generated": "original -> generated",
 }
 MIN_CLASSIFIER_ACCURACY = 0.85  # a classifier that does not know real drawings cannot judge others
+CLASSIFIER_SIDE = 48  # pixels of its bitmaps at most, so that it is soon trained
 RESAMPLES = 2000
 MAX_RECONSTRUCTIONS = 200
 
@@ -98,11 +99,19 @@ def build_classifier(height: int, width: int, categories: int) -> tf.keras.Model
     )
 
 
-def train_classifier(train: DataLoader, valid: DataLoader, categories: int, cache_dir: Path) -> tf.keras.Model:
-    """The classifier of these bitmaps, from the cache if it was trained before."""
-    height, width = train.images.shape[1:]
+def to_judge(hps, rescale: np.ndarray, drawings: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Bitmaps for the classifier: as large as the model's own, but ``CLASSIFIER_SIDE`` at most."""
+    judged = hps.replace(img_H=min(hps.img_H, CLASSIFIER_SIDE), img_W=min(hps.img_W, CLASSIFIER_SIDE))
+    return rasterize_augmented(rasterize_all, judged, rescale, drawings, labels)
+
+
+def train_classifier(
+    train: tuple[np.ndarray, np.ndarray], valid: tuple[np.ndarray, np.ndarray], categories: int, cache_dir: Path
+) -> tf.keras.Model:
+    """The classifier of these (bitmaps, labels), from the cache if it was trained before."""
+    height, width = train[0].shape[1:]
     classifier = build_classifier(height, width, categories)
-    digest = hashlib.sha256(train.images.tobytes() + train.labels.tobytes())
+    digest = hashlib.sha256(train[0].tobytes() + train[1].tobytes())
     digest.update(str([weight.shape for weight in classifier.weights]).encode())
     cache = cache_dir / f"{digest.hexdigest()[:16]}.weights.h5"
     if cache.is_file():
@@ -113,11 +122,11 @@ def train_classifier(train: DataLoader, valid: DataLoader, categories: int, cach
     classifier.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     stop = tf.keras.callbacks.EarlyStopping(monitor="val_accuracy", patience=3, restore_best_weights=True)
     classifier.fit(
-        train.images[..., None],
-        train.labels,
+        train[0][..., None],
+        train[1],
         batch_size=64,
         epochs=30,
-        validation_data=(valid.images[..., None], valid.labels),
+        validation_data=(valid[0][..., None], valid[1]),
         callbacks=[stop],
         verbose=2,
     )
@@ -147,10 +156,17 @@ def score_drawings(
     report, first, everything = {}, None, np.arange(len(test))
     codes = encode_loader(model, test, everything, args.noise, args.seed)
     originals = encode_loader(model, test, everything, False, args.seed)
-    rescale = bitmap_scales(train, hps)
+    rescale, is_small = bitmap_scales(train, hps), max(hps.img_H, hps.img_W) <= CLASSIFIER_SIDE
     if "rec" in args.scores:
-        classifier = train_classifier(train, valid, len(hps.data_set), Path(args.data_dir, "classifier"))
-        real = bootstrap(is_correct(classifier, test.images, test.labels), args.seed)
+        judged = [
+            (
+                loader.images if is_small else to_judge(hps, rescale, loader.packed.drawings(), loader.labels),
+                loader.labels,
+            )
+            for loader in (train, valid, test)
+        ]
+        classifier = train_classifier(*judged[:2], len(hps.data_set), Path(args.data_dir, "classifier"))
+        real = bootstrap(is_correct(classifier, *judged[2]), args.seed)
         report |= {"rec": {}, "rec_real": real, "rec_counts": real["value"] >= MIN_CLASSIFIER_ACCURACY}
     if "ret" in args.scores:
         report |= {key: {} for key in RET_TITLES}
@@ -171,7 +187,8 @@ def score_drawings(
             scores = score_ink(persons, drawings) | {"to_end": to_end}
             report["ink"][f"temperature {temperature}"] = summarise_ink(scores, args.seed)
         if "rec" in args.scores:
-            report["rec"][str(temperature)] = bootstrap(is_correct(classifier, bitmaps, test.labels), args.seed)
+            shown = bitmaps if is_small else to_judge(hps, rescale, drawings, test.labels)
+            report["rec"][str(temperature)] = bootstrap(is_correct(classifier, shown, test.labels), args.seed)
         if "ret" in args.scores:
             encode, generated = (encode_strokes, drawings) if model.reads_strokes else (encode_images, bitmaps)
             again = encode(model, generated)

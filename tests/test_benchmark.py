@@ -51,7 +51,7 @@ def test_operations_of_an_encoder_that_reads_strokes():
 
 
 def test_matrix_rate_is_below_what_any_machine_does():
-    assert 1e8 < benchmark.best_matrix_rate((64,), 0.01) < 1e16
+    assert 1e6 < benchmark.best_matrix_rate((64,), 0.01) < 1e16
 
 
 def test_table_has_one_row_per_quantity_and_one_column_per_cell():

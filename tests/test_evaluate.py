@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from helpers import make_snapshot, read_picture, write_data
+from PIL import Image
 
 import render_svg2bitmap
 import sketch_pix2seq_evaluate as evaluate
@@ -113,3 +114,29 @@ def test_mistakes(data_dir, snapshot, tmp_path):
         score(data_dir, snapshot, tmp_path, "--hparams=z_size=3")
     with pytest.raises(ValueError, match="is unconditional: it reads no bitmaps"):
         score(data_dir, make_snapshot(tmp_path / "snapshot", conditional=False), tmp_path)
+
+
+def test_ink_and_order_of_hand_are_scored_plain_and_guided(own_data, snapshot, tmp_path):
+    flags = "--temperatures", "0.6", "--scores", "ink"
+    report = score(own_data, snapshot, tmp_path / "plain", *flags)
+    assert report["ink"]["the person"]["ink_f1_1"]["value"] == report["ink"]["the person"]["order"]["value"] == 1
+    plain = report["ink"]["temperature 0.6"]
+    assert plain["points"]["interval"][0] <= plain["points"]["value"] <= plain["points"]["interval"][1]
+    guided = score(own_data, snapshot, tmp_path / "guided", *flags, "--guide=3", "--pen_temperature=0.9")
+    assert guided["guide"] == 3 and guided["ink"]["temperature 0.6"] != plain
+    assert "ink-guided, 3 candidates; pen temperature 0.9" in (tmp_path / "guided/report.md").read_text()
+
+
+def test_pictures_are_scored_by_their_own_ink(snapshot, tmp_path):
+    image = np.full((64, 64), 255, np.uint8)
+    image[10:50, 20:23] = image[30:33, 10:55] = 0
+    Image.fromarray(image).save(tmp_path / "cross.png")
+    report = score(tmp_path, snapshot, tmp_path / "out", f"--images={tmp_path / 'cross.png'}", "--temperatures", "0.6")
+    assert report["pictures"] == 1 and 0 <= report["ink"]["temperature 0.6"]["ink_f1_fine"]["value"] <= 1
+    assert "1 pictures" in (tmp_path / "out/report.md").read_text()
+
+
+def test_a_model_of_large_bitmaps_is_judged_on_small_ones(own_data, tmp_path):
+    snapshot = make_snapshot(tmp_path / "large", img_H=64, img_W=64, drawing_extent=10.0, use_position=True)
+    report = score(own_data, snapshot, tmp_path / "out", "--temperatures", "0.6", "--scores", "rec")
+    assert 0 <= report["rec_real"]["value"] <= 1

@@ -550,10 +550,10 @@ JSON_HARMFUL = {
 
 @pytest.mark.parametrize("name", HARMFUL)
 def test_harmful_svgs_are_refused_soon(name):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ValueError):
         to_strokes(read_svg_lines(HARMFUL[name].encode())[0])
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
