@@ -154,7 +154,8 @@ def test_a_beginning_ends_as_the_drawings_that_begin_likewise():
 
 
 def test_a_morph_moves_smoothly_from_one_drawing_to_the_other(tiny):
-    frames = draws.morph_sheets(lines(CIRCLE), lines([[100, 100], [900, 900]], [[100, 900], [900, 100]]), tiny)
+    cross = lines([[100, 100], [900, 900]], [[100, 900], [900, 100]])
+    frames = draws.morph_sheets(lines(CIRCLE), cross, dataclasses.replace(tiny, guide=1))
     assert len(frames) == draws.FRAMES
     assert all(frame.shape[1:] == (POINTS, 2) and np.isfinite(frame).all() for frame in frames)
     steps = [np.abs(b - a).max() for a, b in itertools.pairwise(frames) if a.shape == b.shape]
