@@ -1,4 +1,5 @@
 # make demo       from nothing to drawings
+# make app        a page to draw on
 # make test       the tests that take minutes;  make test-all  those that take long or need a browser or Inkscape;  make soak  the longest
 # make test PYTHON=python3.12 takes another interpreter, in an environment of its own
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 VENV_PYTHON := $(VENV)/bin/python
 DEMO := outputs/demo
 
-.PHONY: demo test test-all soak lint clean
+.PHONY: demo app test test-all soak lint clean
 
 demo: $(VENV)/.runtime
 	$(VENV_PYTHON) render_svg2bitmap.py --data_base_dir=datasets
@@ -15,6 +16,9 @@ demo: $(VENV)/.runtime
 	$(VENV_PYTHON) sketch_pix2seq_evaluate.py --model_dir $(DEMO)/snapshot --evaluation_dir $(DEMO)/evaluation \
 	  --split valid --scores rec ink --temperatures 0.1 --guide 8
 	@echo "The picture to look at: outputs/sampling/gallery.png"
+
+app: $(VENV)/.app
+	$(VENV_PYTHON) sketch_pix2seq_app.py
 
 test: $(VENV)/.development
 	$(VENV_PYTHON) -m pytest -m "not slow and not real"
@@ -40,6 +44,10 @@ $(VENV)/.runtime: requirements.txt
 
 $(VENV)/.development: $(VENV)/.runtime requirements-dev.txt
 	$(VENV_PYTHON) -m pip install -q -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.app: $(VENV)/.runtime requirements-app.txt
+	$(VENV_PYTHON) -m pip install -q -r requirements.txt -r requirements-app.txt
 	touch $@
 
 # The one thing that pip cannot install.

@@ -55,18 +55,25 @@ def load_image(path: str | Path, height: int, width: int, line_width: float | No
     ``line_width`` pixels wide (default: as in training bitmaps), the drawing in the middle. Raises
     FileNotFoundError, or ValueError if it is no image, too large, or has nothing on it that looks like a drawing.
     """
+    image = open_image(Path(path))
+    try:
+        return read_drawing(image, height, width, line_width)[0]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_drawing(
+    image, height: int, width: int, line_width: float | None = None
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """``load_image`` of an image that ``open_image`` read -> (bitmap, box (left, top, right, bottom) of its ink)."""
     check_size(height, width)
     line_width = DEFAULT_LINE_WIDTH * min(height, width) if line_width is None else line_width
     if not min(height, width) / 1000 < line_width < min(height, width) / 10:  # thin lines are drawn on a huge page
         raise ValueError(f"lines of {line_width} pixels do not suit a bitmap of {height} x {width}")
-    image = open_image(Path(path))
-    try:
-        ink, box, pen = _find_ink(image)
-        if _is_like_bitmap(image, box, pen, height, width, line_width):
-            return np.asarray(image.convert("L"))
-        return _draw_again(image, ink, box, pen, height, width, line_width)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    ink, box, pen = _find_ink(image)
+    if _is_like_bitmap(image, box, pen, height, width, line_width):
+        return np.asarray(image.convert("L")), tuple(box)
+    return _draw_again(image, ink, box, pen, height, width, line_width), tuple(box)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from guide import draw_guided
 from model import Model, load_data_info, load_model, pad_strokes, sample_batch
-from pictures import FORMATS, Row, Tile, make_style, write_page, write_pictures, write_sheet
+from pictures import FORMATS, MARGIN, Row, Tile, make_style, write_page, write_pictures, write_sheet
 from read_image import DEFAULT_LINE_WIDTH
+from read_strokes import resample_line, simplify_line
 from render_svg2bitmap import load_image, rasterize_all
 from script import add_switch
 from seeds import seed_for
-from utils import SPLITS, DataLoader, category_name, load_dataset, to_normal_strokes
+from utils import DRAWING_SETTINGS, SPLITS, DataLoader, category_name, lines_to_strokes, load_dataset, to_normal_strokes
 
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
 GUIDED_BATCH = 50  # drawings of which several candidates are drawn at once
@@ -259,6 +260,28 @@ def find_images(paths: list[str]) -> list[Path]:
 def bitmap_tile(image: np.ndarray, caption: str = "what it sees") -> Tile:
     """A bitmap that the model looked at."""
     return Tile("bitmap", caption, image=image)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Drawings that a person began
+
+
+def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
+    """(as drawn, as the model knows lines) of a drawing begun on a page (width, height) that the whole will fill.
+
+    Both are normalised stroke-3; the second is simplified by QuickDraw's recipe.
+    """
+    hps, settings, page = sampler.model.hps, DRAWING_SETTINGS, np.array(page)
+    side = min(hps.img_H, hps.img_W) / sampler.info["line_width"] * settings["line_width"]
+    extent = (side - settings["padding"]) * settings["factor"]  # of a usual drawing, normalised
+    scale = extent / (page.max() * (1 - 2 * MARGIN))
+    lines = [(line - page / 2) * scale for line in lines if len(line)]
+    unit = extent / 255  # QuickDraw's recipe: resampled at 1, simplified within 2, of 255
+    simple = [simplify_line(resample_line(line, unit), 2 * unit) if len(line) > 1 else line for line in lines]
+    display, model_input = lines_to_strokes(lines), lines_to_strokes(simple)
+    if not hps.use_position:
+        display[0, :2] = model_input[0, :2] = 0
+    return display, model_input
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -19,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from model import Model, pad_strokes, point_losses
-from pictures import MARGIN, Row, Tile
-from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings, resample_line, simplify_line
+from pictures import Row, Tile
+from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings
 from render_svg2bitmap import rasterize_all
 from sampler import (
     Sampler,
     add_drawing_flags,
+    begin_lines,
     bitmap_tile,
     check_drawing_flags,
     check_flags_of_mode,
@@ -38,7 +39,7 @@ from sampler import (
 )
 from script import make_parser, run_script
 from seeds import seed_for
-from utils import DRAWING_SETTINGS, category_name, lines_to_strokes, load_dataset, slerp
+from utils import category_name, lines_to_strokes, load_dataset, slerp
 
 CANDIDATES = 500  # training drawings among which a beginning looks for its endings
 MAX_PROMPTS = 20  # drawings of one file that are completed, unless --index says which
@@ -163,18 +164,7 @@ def begin_strokes(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tupl
 
 def begin_svg(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
     """(display, model_input) of an SVG's lines, whose page is ``PAGE_WIDTH`` wide."""
-    hps, settings = sampler.model.hps, DRAWING_SETTINGS
-    page = np.array([PAGE_WIDTH, PAGE_WIDTH * page_shape(path)])
-    side = min(hps.img_H, hps.img_W) / sampler.info["line_width"] * settings["line_width"]
-    extent = (side - settings["padding"]) * settings["factor"]  # of a usual drawing, normalised
-    scale = extent / (page.max() * (1 - 2 * MARGIN))
-    lines = [(line - page / 2) * scale for line in lines if len(line)]
-    unit = extent / 255  # QuickDraw's recipe: resampled at 1, simplified within 2, of 255
-    simple = [simplify_line(resample_line(line, unit), 2 * unit) if len(line) > 1 else line for line in lines]
-    display, model_input = lines_to_strokes(lines), lines_to_strokes(simple)
-    if not hps.use_position:
-        display[0, :2] = model_input[0, :2] = 0
-    return display, model_input
+    return begin_lines(lines, (PAGE_WIDTH, PAGE_WIDTH * page_shape(path)), sampler)
 
 
 def begin_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Prompt]:

@@ -33,6 +33,10 @@ RECIPE = "python sketch_pix2seq_experiment.py --set recipe"
 NOT_RUN = {
     "python3 -m venv .venv && . .venv/bin/activate": "the tests run in such an environment",
     "pip install -r requirements.txt": "the tests run with what it installs",
+    "pip install -r requirements-app.txt": ".ci/run does it",
+    "python sketch_pix2seq_app.py": "runs until it is ended; test_app.py",
+    "python sketch_pix2seq_app.py --model_dir assets/pretrained --port 8000": "runs until it is ended; test_app.py",
+    "make app": "runs until it is ended; test_app.py",
     'pip install "tensorflow[and-cuda]==2.21.*"': "needs a GPU; its version is compared below",
     "pip install vpype": "the tests run with it",
     "vpype read t0.1_1_plotter.svg stat": "test_sampling.py",
@@ -107,10 +111,8 @@ def test_command_is_parsed(command):
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif program == "pip":
         runtime, development = ((ROOT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt"))
-        if (
-            arguments[1:] != ["-r", "requirements.txt"]
-            and re.sub(r"\[.*\]", "", arguments[1]) not in runtime.splitlines()
-        ):
+        files = [["-r", "requirements.txt"], ["-r", "requirements-app.txt"]]
+        if arguments[1:] not in files and re.sub(r"\[.*\]", "", arguments[1]) not in runtime.splitlines():
             names = [line.partition("==")[0] for line in development.splitlines()]
             assert set(arguments[1:]) <= set(names)  # tools that some tests need, of the version that these name
     elif program == "python":
