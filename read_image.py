@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from find_paper import find_bars, find_sheet, straighten, without_rulings
+
 MAX_SIDE = 32767  # cairo's largest image
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that runs a program, as EPS does
 MAX_SVG_BYTES = 1 << 24
@@ -61,12 +63,45 @@ def load_image(path: str | Path, height: int, width: int, line_width: float | No
         raise ValueError(f"lines of {line_width} pixels do not suit a bitmap of {height} x {width}")
     image = open_image(Path(path))
     try:
-        ink, box, pen = _find_ink(image)
-        if _is_like_bitmap(image, box, pen, height, width, line_width):
-            return np.asarray(image.convert("L"))
-        return _draw_again(image, ink, box, pen, height, width, line_width)
+        return _read(image, height, width, line_width)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _read(image, height, width, line_width):
+    """The bitmap of a Pillow image; of a sheet that is seen in it, unless there is nothing on that."""
+    pages = _pages(image)
+    for page in reversed(pages):
+        try:
+            found = _find_ink(page, straightened=page is not image)
+            break
+        except ValueError:
+            if page is pages[0]:
+                raise
+    if _is_like_bitmap(page, found.box, found.pen, height, width, line_width):
+        return np.asarray(page.convert("L"))
+    return _draw_again(page, found, height, width, line_width)
+
+
+def _pages(image) -> list:
+    """The image, and what is seen of it from step to step: without bars, the sheet on it alone, without rulings."""
+    from PIL import Image
+
+    pages, pixels = [image], np.asarray(image)
+    for _ in range(3):
+        box = find_bars(pixels)
+        corners = None if box else find_sheet(pixels)
+        if box is not None:
+            pixels = pixels[box[1] : box[3], box[0] : box[2]]
+        elif corners is not None:
+            pixels = straighten(pixels, corners)
+        else:
+            break
+        pages.append(Image.fromarray(pixels))
+    plain = without_rulings(pixels)
+    if plain is not pixels:
+        pages.append(Image.fromarray(plain))
+    return pages
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -189,6 +224,17 @@ def _estimate_paper(image):
     return Image.fromarray(np.moveaxis(paper, 0, 2).round().clip(0, 255).astype(np.uint8))
 
 
+def _plain_paper(thumbnail):
+    """A small Pillow image of one colour, if that is the paper of a picture made on a screen; else None."""
+    from PIL import Image
+
+    colors = np.asarray(thumbnail).reshape(-1, 3)
+    usual = [int(np.bincount(plane, minlength=256).argmax()) for plane in colors.T]
+    if (np.abs(colors - np.array(usual, int)).max(axis=1) <= 3).mean() < 0.5:
+        return None
+    return Image.new("RGB", _fit(thumbnail.size, PAPER_SIDE), tuple(usual))
+
+
 def _ink_contrast(difference: np.ndarray) -> np.ndarray:
     """``Ink.contrast``, given paper - colour ``[3, rows, columns]``. Raises ValueError if there is no ink."""
     size = np.abs(difference).max(axis=0).astype(np.uint8)
@@ -240,25 +286,32 @@ class Mask(NamedTuple):
     pen: float  # usual width of the lines, pixels
 
 
-def _without_dirt(mask: np.ndarray) -> Mask:
-    """A mask without specks, and without a table or a finger: what is broad where it leaves the image.
+def _without_dirt(mask: np.ndarray, dropped: np.ndarray | None = None, kind: str = "photo") -> Mask:
+    """A mask without specks, frames and punched holes, and without what is no drawing: a table or a finger.
 
-    Raises ValueError if nothing is left.
+    ``dropped``: where ink is known to be none; kind: "photo", "sheet" (straightened), or "screen", which has no
+    surroundings. Raises ValueError if nothing is left.
     """
     from scipy import ndimage
 
-    mask = np.pad(mask, 1)
+    mask = np.pad(mask if dropped is None else mask & ~dropped, 1)
     parts, count = ndimage.label(mask, np.ones((3, 3)))
+    if not count:
+        raise ValueError("no ink found: nothing but the edges of the paper")
     areas = np.bincount(parts.ravel(), minlength=count + 1).astype(float)
     areas[0] = 0
     depth = ndimage.distance_transform_edt(mask)
     ridge = np.flatnonzero(mask & (depth == ndimage.maximum_filter(depth, 3)))
     widths, whose = 2 * depth.ravel()[ridge] - 1, parts.ravel()[ridge]
     pen = float(np.median(widths[(areas > 0.02 * areas.max())[whose]]))  # of what is no speck for certain
-    rim = np.concatenate([parts[1], parts[-2], parts[2:-2, 1], parts[2:-2, -2]])
-    outside = np.bincount(rim, minlength=count + 1) > 5 * pen + 4
-    if areas[outside].sum() < 0.9 * areas.sum():
-        areas[outside] = 0
+    if dropped is None:
+        if kind != "screen":
+            outside = _is_outside(parts, depth, areas, pen, 0.04 if kind == "sheet" else 0.06)
+            if areas[outside].sum() < 0.9 * areas.sum():
+                areas[outside] = 0
+        border = _is_border(parts, areas, depth)
+        if border.any() and not border[areas > 0].all():
+            areas[border] = 0
     kept = areas > max(3.0, 0.3 * pen**2)
     if not kept.any():
         raise ValueError("no ink found: nothing but specks")
@@ -266,52 +319,94 @@ def _without_dirt(mask: np.ndarray) -> Mask:
     return Mask(ink, depth * ink, float(np.median(widths[kept[whose]])))
 
 
-def _find_ink(image) -> tuple[Ink, np.ndarray, float]:
-    """(how to tell ink, its box (left, top, right, bottom), width of its lines) in pixels of the image."""
+def _is_outside(parts, depth, areas, pen, near_rim) -> np.ndarray:
+    """Which parts of a padded mask are no drawing: broad where they leave the image, or hardly leaving its rim."""
+    from scipy import ndimage
+
+    rows, columns = parts.shape
+    rim = np.concatenate([parts[1], parts[-2], parts[2:-2, 1], parts[2:-2, -2]])
+    touches = np.bincount(rim, minlength=len(areas)) > 5 * pen + 4
+    if not touches.any():
+        return touches
+    numbers = np.arange(len(areas))
+    near = max(3, int(4 * pen))
+    at_rim = np.zeros(parts.shape, bool)
+    at_rim[:near], at_rim[-near:], at_rim[:, :near], at_rim[:, -near:] = True, True, True, True
+    broad = ndimage.maximum(np.where(at_rim, depth, 0), parts, numbers) > 1.5 * pen + 1
+    close = max(1, int(near_rim * max(rows, columns)))
+    inner = np.bincount(parts[close:-close, close:-close].ravel(), minlength=len(areas))
+    return touches & (broad | (inner < 0.1 * areas))
+
+
+def _is_border(parts, areas, depth) -> np.ndarray:
+    """Which parts of a padded mask are a frame near the image's rim, a line along it, or punched holes."""
+    from scipy import ndimage
+
+    rows, columns = parts.shape
+    border, holes = np.zeros(len(areas), bool), []
+    for number, box in enumerate(ndimage.find_objects(parts), 1):
+        if areas[number] == 0:
+            continue
+        top, bottom, left, right = box[0].start, box[0].stop, box[1].start, box[1].stop
+        height, width = bottom - top, right - left
+        part = parts[box] == number
+        thick = 2 * depth[box][part].max() + 1.5
+        gaps = top / rows, 1 - bottom / rows, left / columns, 1 - right / columns
+        if height > 0.8 * rows and width > 0.8 * columns and max(gaps) < 0.08 and thick < 0.05 * min(rows, columns):
+            t = int(np.ceil(thick))
+            border[number] = not part[t:-t, t:-t].any() and part.any(axis=0).all() and part.any(axis=1).all()
+        elif min(height, width) <= thick:
+            along_row = width > 0.9 * columns and min(gaps[:2]) < 0.08
+            border[number] = along_row or (height > 0.9 * rows and min(gaps[2:]) < 0.08)
+        round_spot = 0.7 < height / width < 1.4 and areas[number] > 0.65 * height * width
+        if round_spot and max(height, width) < 0.06 * max(rows, columns) and min(gaps) < 0.12:
+            holes.append((number, (top + bottom) / 2, (left + right) / 2, height))
+    border[_punched(holes, rows, columns)] = True
+    return border
+
+
+def _punched(spots: list, rows: int, columns: int) -> list[int]:
+    """Of round spots (part, row, column, size) near the rim, those in line along it, far apart, and of one size."""
+    found = set()
+    for number, row, column, size in spots:
+        for other, other_row, other_column, other_size in spots:
+            apart = abs(row - other_row) / rows, abs(column - other_column) / columns
+            along = min(column, columns - column) < 0.12 * columns and apart[0] > 0.12 and apart[1] < 0.015
+            along |= min(row, rows - row) < 0.12 * rows and apart[1] > 0.12 and apart[0] < 0.015
+            if along and 0.75 < size / other_size < 1.33 and size > 0.012 * max(rows, columns):
+                found |= {number, other}
+    return sorted(found)
+
+
+class Found(NamedTuple):
+    """The drawing on an image."""
+
+    ink: Ink
+    box: np.ndarray  # [4] left, top, right, bottom in pixels of the image
+    pen: float  # width of its lines, pixels of the image
+    dropped: np.ndarray  # bool, on a small copy of the image: ink that is no drawing
+
+
+def _find_ink(image, straightened: bool = False) -> Found:
+    """The drawing on an image. Raises ValueError if there is none."""
     from PIL import Image
+    from scipy import ndimage
 
     size = _fit(image.size, THUMBNAIL)
     thumbnail = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    paper = _estimate_paper(thumbnail)
+    paper = _plain_paper(thumbnail)
+    kind = "screen" if paper is not None else "sheet" if straightened else "photo"
+    paper = paper or _estimate_paper(thumbnail)
     difference = _resample(paper, (0, 0, *paper.size), size) - _planes(thumbnail)
     ink = Ink(paper, _ink_contrast(difference))
-    mask = _without_dirt(_ink_mask(ink.of(difference), THUMBNAIL_BLUR))
-    rows, columns = np.flatnonzero(mask.ink.any(axis=1)) - 1, np.flatnonzero(mask.ink.any(axis=0)) - 1
+    mask = _ink_mask(ink.of(difference), THUMBNAIL_BLUR)
+    kept = _without_dirt(mask, kind=kind)
+    rows, columns = np.flatnonzero(kept.ink.any(axis=1)) - 1, np.flatnonzero(kept.ink.any(axis=0)) - 1
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
     to_image = np.array(image.size * 2) / np.array(size * 2)
-    return ink, box * to_image, mask.pen * float(to_image[0])
-
-
-def _thinning_table() -> np.ndarray:
-    """Which pixels Zhang and Suen (1984) take away: bool ``[2 turns, 256]``, by the 8 pixels around as bits."""
-    around = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(bool)
-    rises = (~around & np.roll(around, -1, axis=1)).sum(axis=1)
-    count = around.sum(axis=1)
-    north, east, south, west = around[:, :8:2].T
-    exposed = [
-        ~(north & east & south) & ~(east & south & west),
-        ~(north & east & west) & ~(north & south & west),
-    ]
-    return (count >= 2) & (count <= 6) & (rises == 1) & exposed
-
-
-def _thin(mask: np.ndarray) -> np.ndarray:
-    """Lines thinned to a width of one pixel (Zhang and Suen, 1984)."""
-    table = _thinning_table()
-    mask = np.pad(mask, 1)
-    row = mask.shape[1]
-    steps = (-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1)  # clockwise from north
-    flat, idle, turn = mask.ravel().view(np.uint8), 0, 0
-    ink = np.flatnonzero(flat)
-    while idle < 2:
-        around = flat[ink + steps[0]]
-        for bit, step in enumerate(steps[1:], 1):
-            around |= flat[ink + step] << bit
-        gone = table[turn][around]
-        flat[ink[gone]] = 0
-        ink = ink[~gone]
-        idle, turn = (0 if gone.any() else idle + 1), 1 - turn
-    return mask[1:-1, 1:-1]
+    dropped = ndimage.binary_dilation(mask & ~kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
+    dropped &= ~ndimage.binary_dilation(kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
+    return Found(ink, box * to_image, kept.pen * float(to_image[0]), dropped)
 
 
 def _count_around(lines: np.ndarray) -> np.ndarray:
@@ -338,8 +433,12 @@ def _without_spurs(lines: np.ndarray, length: int) -> np.ndarray:
     return grown | (lines & ~kept[parts])  # a dot is all tips
 
 
-def _draw_again(image, ink, box, pen, height, width, line_width):
-    """The drawing in ``box``, in the middle of a bitmap, its lines ``line_width`` wide."""
+def _draw_again(image, found: Found, height, width, line_width):
+    """The drawing that was found, in the middle of a bitmap, its lines ``line_width`` wide."""
+    from PIL import Image
+    from skimage.morphology import skeletonize
+
+    box, pen = found.box, found.pen
     room = np.array([width, height]) - 10 * line_width  # training bitmaps have 5 line widths free on each side
     scale = float((room / np.maximum(box[2:] - box[:2] - pen, pen)).min())
     fine = max(1, math.ceil(FINE / line_width))
@@ -347,9 +446,28 @@ def _draw_again(image, ink, box, pen, height, width, line_width):
     box = np.concatenate([np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, image.size)])
     size = tuple(np.maximum(((box[2:] - box[:2]) * scale * fine).round().astype(int), 1).tolist())
     pen, target = max(pen * scale * fine, 1.0), line_width * fine
-    mask = _without_dirt(_ink_mask(ink.strength(image, tuple(box.tolist()), size), max(1.0, pen / 8)))
-    lines = _without_spurs(_thin(mask.ink), round(0.8 * mask.pen))
+    dropped = Image.fromarray(found.dropped)
+    part = box * (np.array(dropped.size * 2) / np.array(image.size * 2))
+    dropped = np.asarray(dropped.resize(size, Image.Resampling.NEAREST, box=tuple(part.tolist())))
+    mask = _ink_mask(found.ink.strength(image, tuple(box.tolist()), size), max(1.0, pen / 8))
+    mask = _without_dirt(mask, dropped)
+    lines = _without_spurs(skeletonize(mask.ink), round(0.8 * mask.pen))
     return _centre(_stroke(mask, lines, target), lines, height, width, fine)
+
+
+def _spots(mask, lines) -> np.ndarray:
+    """Where the dots of a mask are: parts that are hardly longer than they are broad; bool."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(ndimage.binary_dilation(mask.ink, np.ones((3, 3)), 4), np.ones((3, 3)))
+    deepest = ndimage.maximum(mask.depth, parts, np.arange(count + 1))
+    spots = np.zeros(count + 1, bool)
+    for number, box in enumerate(ndimage.find_objects(parts), 1):
+        rows, columns = np.nonzero(lines[box] & (parts[box] == number))
+        length = max(np.ptp(rows), np.ptp(columns)) if len(rows) else 0
+        spots[number] = length <= 0.7 * deepest[number]
+    # Far enough around them to draw them broader.
+    return ndimage.binary_dilation(spots[parts], np.ones((3, 3)), 6)
 
 
 def _stroke(mask, lines, target):
@@ -359,8 +477,10 @@ def _stroke(mask, lines, target):
     def line(distance):
         return np.clip(target / 2 + 0.5 - distance, 0, 1)
 
-    cover = line(ndimage.distance_transform_edt(~lines))
+    away = ndimage.distance_transform_edt(~lines)
     depth, pen = mask.depth, mask.pen
+    spots = _spots(mask, lines)  # a bit broader than lines, or they would be pale
+    cover = np.maximum(line(away), spots * np.maximum(line(away - 0.3 * target), depth > (pen - target) / 2))
     # Where lines ran into each other, their middle is lost; what is left to see is how far the pen went around.
     # What is still broader was filled in by the artist, and stays filled.
     for times, inner in ((2, line(np.abs(depth - pen / 2))), (3, depth > (pen - target) / 2)):
