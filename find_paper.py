@@ -71,8 +71,7 @@ def _regions(smooth: np.ndarray):
         if len(np.unique(sample, axis=0)) < count:
             return
         centres = cv2.kmeans(sample, count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
-        distances = [np.square(pixels - centre).sum(axis=1) for centre in centres]
-        label = np.argmin(distances, axis=0).reshape(rows, columns)
+        label = (pixels @ (-2 * centres.T) + np.square(centres).sum(axis=1)).argmin(axis=1).reshape(rows, columns)
         for k in range(count):
             yield from _parts((label == k).astype(np.uint8) * 255)
     for tolerance in (2, 4, 8):
@@ -277,24 +276,21 @@ def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def _bar(lab: np.ndarray) -> int:
-    """Rows of the bar along the upper rim; 0: none."""
-    rows = len(lab)
-    best = 0
-    median = np.median(lab, axis=1)  # [rows, 3]
-    spread = np.quantile(np.abs(lab - median[:, None]).max(axis=2), 0.98, axis=1)
-    for y in range(max(5, rows // 25), int(0.45 * rows)):
-        if np.linalg.norm(median[y - 2] - median[min(y + 2, rows - 1)]) < 8:
-            continue
+    """Rows of the bar along the upper rim of an image in CIELAB; 0: none."""
+    rows, best = len(lab), 0
+    median = np.median(lab[:, ::2], axis=1)  # [rows, 3]
+    ys = np.arange(max(5, rows // 25), int(0.45 * rows))
+    ys = ys[np.linalg.norm(median[ys - 2] - median[ys + 2], axis=1) >= 8]
+    for y in ys:
         step = lab[y + 2] - lab[y - 2]
         mean = np.median(step, axis=0)
         length = np.linalg.norm(mean)
         if length < 8 or ((step @ mean) / length > 0.4 * length).mean() < 0.97:
             continue
-        outer = median[: y - 2]
-        plain = spread[: y - 2].max() < 6 and np.linalg.norm(outer - outer[0], axis=1).max() < 6
-        other = np.linalg.norm(np.median(outer, axis=0) - np.median(median[y + 2 : y + 2 + rows // 8], axis=0)) > 8
-        if other and (plain or y < 0.2 * rows):
-            best = y
+        outer, inner = median[: y - 2], median[y + 2 : y + 2 + rows // 8]
+        other = np.linalg.norm(np.median(outer, axis=0) - np.median(inner, axis=0)) > 8
+        if other and (y < 0.2 * rows or (np.abs(lab[: y - 2] - outer[0]).max(axis=2) < 8).mean() > 0.98):
+            best = int(y)
     return best
 
 
@@ -344,11 +340,11 @@ def _rules(dark: np.ndarray, level: float, single: bool = False) -> list[Rule]:
     points = np.argwhere(ridge)
     if len(points) < 100:
         return []
-    angles = np.radians(np.arange(-15, 15.1, 0.25))
+    angles = np.radians(np.arange(-15, 15.1, 0.4))
     middle = (columns - 1) / 2
     best, votes = None, -1.0
     x, y = points[:, 1] - middle, points[:, 0].astype(float)
-    some = np.random.default_rng(0).permutation(len(x))[:15000]
+    some = slice(None, None, max(1, len(x) // 8000))
     for angle in angles:  # of the sharpest profile
         bins = np.bincount(np.maximum(0, y[some] - np.tan(angle) * x[some] + columns * 0.3).astype(int))
         sharp = np.square(bins.astype(float)).sum()
@@ -428,8 +424,8 @@ def _paint(image: np.ndarray, rules: list[Rule], small_columns: int) -> np.ndarr
         best = None
         for lean in (-2, -1, 0, 1, 2):  # what ink may cross along
             reach = half + 1
-            above = image[np.clip(ys - reach, 0, rows - 1), np.clip(at - lean * reach // 1, 0, columns - 1)].astype(int)
-            below = image[np.clip(ys + reach, 0, rows - 1), np.clip(at + lean * reach // 1, 0, columns - 1)].astype(int)
+            above = image[np.clip(ys - reach, 0, rows - 1), np.clip(at - lean * reach, 0, columns - 1)].astype(int)
+            below = image[np.clip(ys + reach, 0, rows - 1), np.clip(at + lean * reach, 0, columns - 1)].astype(int)
             lighter = np.maximum(above, below)
             best = (
                 lighter

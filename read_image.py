@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from find_paper import find_bars, find_sheet, straighten, without_rulings
+from find_paper import find_bars, find_sheet, shrink, straighten, without_rulings
 
 MAX_SIDE = 32767  # cairo's largest image
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that runs a program, as EPS does
@@ -93,7 +93,7 @@ def _pages(image) -> list:
         corners = None if box else find_sheet(pixels)
         if box is not None:
             pixels = pixels[box[1] : box[3], box[0] : box[2]]
-        elif corners is not None:
+        elif corners is not None and not _is_drawn(pixels, corners):
             pixels = straighten(pixels, corners)
         else:
             break
@@ -102,6 +102,17 @@ def _pages(image) -> list:
     if plain is not pixels:
         pages.append(Image.fromarray(plain))
     return pages
+
+
+def _is_drawn(pixels, corners) -> bool:
+    """Whether what seems a sheet is a drawn box: of the picture's own paper, if that has but one colour."""
+    from PIL import Image
+
+    paper = _plain_paper(Image.fromarray(shrink(pixels, THUMBNAIL)))
+    if paper is None:
+        return False
+    inside = np.median(straighten(pixels, corners).reshape(-1, 3), axis=0)
+    return bool(np.abs(inside - paper.getpixel((0, 0))).max() <= 6)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -228,11 +239,21 @@ def _plain_paper(thumbnail):
     """A small Pillow image of one colour, if that is the paper of a picture made on a screen; else None."""
     from PIL import Image
 
-    colors = np.asarray(thumbnail).reshape(-1, 3)
-    usual = [int(np.bincount(plane, minlength=256).argmax()) for plane in colors.T]
-    if (np.abs(colors - np.array(usual, int)).max(axis=1) <= 3).mean() < 0.5:
+    colors, found = np.asarray(thumbnail).reshape(-1, 3), []
+    rest = colors
+    for _ in range(2):  # thick lines cover more than is left of paper that was cut to them
+        usual = np.array([np.bincount(plane, minlength=256).argmax() for plane in rest.T], int)
+        like = np.abs(rest - usual).max(axis=1) <= 3
+        found.append((like.sum() / len(colors), usual))
+        rest = rest[~like]
+        if not len(rest):
+            break
+    share, usual = found[0]
+    if len(found) == 2 and share + found[1][0] > 0.75 and found[1][0] > 0.6 * share:
+        usual = max(found[0][1], found[1][1], key=sum)
+    elif share < 0.5:
         return None
-    return Image.new("RGB", _fit(thumbnail.size, PAPER_SIDE), tuple(usual))
+    return Image.new("RGB", _fit(thumbnail.size, PAPER_SIDE), tuple(usual.tolist()))
 
 
 def _ink_contrast(difference: np.ndarray) -> np.ndarray:
@@ -249,8 +270,9 @@ def _ink_contrast(difference: np.ndarray) -> np.ndarray:
 
 
 def _noise(values: np.ndarray) -> float:
-    """Standard deviation of values that are 0 but for noise and some ink; a sample is enough."""
-    return 1.4826 * float(np.median(np.abs(values.ravel()[:: max(1, values.size // 20_000)])))
+    """Standard deviation of values that are 0 but for noise and ink, which is most of them at most; of a sample."""
+    quarter, half = np.quantile(np.abs(values.ravel()[:: max(1, values.size // 20_000)]), (0.25, 0.5))
+    return float(min(quarter / 0.3186, half / 0.6745))
 
 
 def _ink_level(values: np.ndarray, least: float) -> float:
@@ -313,6 +335,8 @@ def _without_dirt(mask: np.ndarray, dropped: np.ndarray | None = None, kind: str
         if border.any() and not border[areas > 0].all():
             areas[border] = 0
     kept = areas > max(3.0, 0.3 * pen**2)
+    if kind != "screen" and dropped is None:
+        kept &= ~_is_stray(parts, areas * kept)
     if not kept.any():
         raise ValueError("no ink found: nothing but specks")
     ink = kept[parts]
@@ -336,6 +360,21 @@ def _is_outside(parts, depth, areas, pen, near_rim) -> np.ndarray:
     close = max(1, int(near_rim * max(rows, columns)))
     inner = np.bincount(parts[close:-close, close:-close].ravel(), minlength=len(areas))
     return touches & (broad | (inner < 0.1 * areas))
+
+
+def _is_stray(parts, areas) -> np.ndarray:
+    """Which parts of a mask are bits far from the drawing, of a page number or a ruling, hardly any of its ink."""
+    from scipy import ndimage
+
+    boxes = np.array([[box[0].start, box[1].start, box[0].stop, box[1].stop] for box in ndimage.find_objects(parts)])
+    main = areas[1:] > 0.05 * areas.sum()
+    stray = np.zeros(len(areas), bool)
+    if not main.any():
+        return stray
+    low, high = boxes[main, :2].min(axis=0), boxes[main, 2:].max(axis=0)
+    away = np.maximum(np.maximum(low - boxes[:, 2:], boxes[:, :2] - high), 0).max(axis=1)
+    stray[1:] = (areas[1:] > 0) & (away > 0.3 * (high - low).max())
+    return stray if areas[stray].sum() < 0.03 * areas.sum() else np.zeros(len(areas), bool)
 
 
 def _is_border(parts, areas, depth) -> np.ndarray:

@@ -39,7 +39,8 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = (
-    "hparams safe_npz script seeds utils find_paper read_image read_strokes render_svg2bitmap pictures ink_scores tracer".split()
+    *("hparams", "safe_npz", "script", "seeds", "utils", "find_paper", "read_image", "read_strokes"),
+    *("render_svg2bitmap", "pictures", "ink_scores", "tracer"),
 )
 
 
