@@ -232,14 +232,19 @@ def _goes_on(sharp, points, normal, step) -> bool:
     return True
 
 
+def outside_of(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """The colours ``[n, 3]`` around a sheet, a little way from its edge."""
+    outside = np.ones(image.shape[:2], np.uint8)
+    centre = corners.mean(axis=0)
+    cv2.fillConvexPoly(outside, (centre + 1.12 * (corners - centre)).round().astype(np.int32), 0)
+    return image[outside > 0] if outside.any() else np.zeros((1, *image.shape[2:]), image.dtype)
+
+
 def _clutter(small: np.ndarray, corners: np.ndarray) -> float:
     """Share of the pixels outside the corners where there are lines, as of a drawing."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     away = np.abs(grey.astype(int) - cv2.medianBlur(grey, 15))
-    outside = np.ones(grey.shape, np.uint8)
-    centre = corners.mean(axis=0)
-    cv2.fillConvexPoly(outside, (centre + 1.12 * (corners - centre)).round().astype(np.int32), 0)
-    return float((away[outside > 0] > 30).mean()) if outside.any() else 0.0
+    return float((outside_of(away, corners) > 30).mean())
 
 
 def straighten(image: np.ndarray, corners: np.ndarray) -> np.ndarray:

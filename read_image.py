@@ -7,6 +7,7 @@ thinned to their middle, and drawn again.
 
 import io
 import math
+import re
 import struct
 import subprocess
 import sys
@@ -16,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from find_paper import find_bars, find_sheet, shrink, straighten, without_rulings
+from find_paper import find_bars, find_sheet, outside_of, shrink, straighten, without_rulings
 
 MAX_SIDE = 32767  # cairo's largest image
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that runs a program, as EPS does
 MAX_SVG_BYTES = 1 << 24
-SVG_SIDE = 1024
+MAX_DOCTYPE = 1 << 16  # bytes from the beginning, in which entities are declared
 SVG_SECONDS = 20
 WORKING_SIDE = 1000  # pixels of the shorter side that are enough; larger images are made smaller while they are read
 THUMBNAIL, THUMBNAIL_BLUR = 448, 1.0  # pixels of the longer side, in the first pass
@@ -105,14 +106,15 @@ def _pages(image) -> list:
 
 
 def _is_drawn(pixels, corners) -> bool:
-    """Whether what seems a sheet is a drawn box: of the picture's own paper, if that has but one colour."""
+    """Whether what seems a sheet is a box drawn on a screen: the paper inside it goes on around it."""
     from PIL import Image
 
-    paper = _plain_paper(Image.fromarray(shrink(pixels, THUMBNAIL)))
-    if paper is None:
+    small = shrink(pixels, THUMBNAIL)
+    if _plain_paper(Image.fromarray(small)) is None:
         return False
     inside = np.median(straighten(pixels, corners).reshape(-1, 3), axis=0)
-    return bool(np.abs(inside - paper.getpixel((0, 0))).max() <= 6)
+    outside = outside_of(small, corners * (small.shape[1] / pixels.shape[1]))
+    return bool((np.abs(outside - inside).max(axis=1) <= 4).mean() > 0.1)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -167,26 +169,53 @@ def _flatten(image):
 
 
 def _svg_to_png(path):
-    """An SVG as PNG, ``SVG_SIDE`` pixels square; nothing that it refers to is fetched. Raises ValueError."""
+    """An SVG as PNG, by ``draw_svg.py``; nothing that it refers to is fetched. Raises ValueError."""
     import_cairo()
     data = path.read_bytes()[: MAX_SVG_BYTES + 1]
     if data.startswith(b"\x1f\x8b"):
         data = zlib.decompressobj(31).decompress(data, MAX_SVG_BYTES + 1)
     if len(data) > MAX_SVG_BYTES:
         raise ValueError(f"an SVG of over {MAX_SVG_BYTES:,} bytes")
-    # In a process of its own, as a few lines of nested <use> can keep CairoSVG busy for ever.
-    draw = (
-        "import sys, cairosvg; sys.stdout.buffer.write(cairosvg.svg2png("
-        f"bytestring=sys.stdin.buffer.read(), unsafe=False, output_width={SVG_SIDE}, output_height={SVG_SIDE}))"
-    )
+    draw = [sys.executable, str(Path(__file__).with_name("draw_svg.py"))]
     try:
-        done = subprocess.run([sys.executable, "-c", draw], input=data, capture_output=True, timeout=SVG_SECONDS)
+        done = subprocess.run(draw, input=expand_entities(data), capture_output=True, timeout=SVG_SECONDS)
     except subprocess.TimeoutExpired:
         raise ValueError(f"an SVG that takes over {SVG_SECONDS} seconds to draw") from None
     if done.returncode:
         reason = (done.stderr.decode(errors="replace").strip() or "no reason given").splitlines()[-1]
-        raise ValueError(f"not an SVG that can be drawn ({reason[:200]})")
+        raise ValueError(
+            reason if reason.startswith("all its lines") else f"not an SVG that can be drawn ({reason[:200]})"
+        )
     return done.stdout
+
+
+def expand_entities(data: bytes) -> bytes:
+    """An XML file, short texts that it gives a name (``<!ENTITY name "text">``, as Illustrator does) put in.
+
+    Raises ValueError for any other entity: those that name files or each other may do harm.
+    """
+    declared = re.search(rb"<!DOCTYPE[^>\[]*\[(.*?)\]\s*>", data[:MAX_DOCTYPE], re.DOTALL)
+    if declared is None or b"<!ENTITY" not in declared[1]:
+        return data
+    entities = re.findall(rb"<!ENTITY\s+(.*?)>", declared[1], re.DOTALL)
+    texts = {}
+    for entity in entities:
+        match = re.fullmatch(rb"""([\w.-]+)\s+(?:"([^"&<%]*)"|'([^'&<%]*)')\s*""", entity)
+        if match is None or len(match[2] or match[3] or b"") > 1000 or len(entities) > 100:
+            raise ValueError(
+                "its entities name other files or each other, which is not read; save it again as plain SVG, "
+                "without 'Preserve Illustrator Editing Capabilities'"
+            )
+        texts[match[1]] = match[2] or match[3] or b""
+    body = data[: declared.start()] + data[declared.end() :]
+    size, most = len(body), MAX_SVG_BYTES
+    for name, text in texts.items():
+        size += body.count(b"&" + name + b";") * len(text)
+    if size > most:
+        raise ValueError(f"an SVG of over {most:,} bytes, its entities put in")
+    for name, text in texts.items():
+        body = body.replace(b"&" + name + b";", text)
+    return body
 
 
 def _is_like_bitmap(image, box, pen, height, width, line_width):
@@ -249,7 +278,8 @@ def _plain_paper(thumbnail):
         if not len(rest):
             break
     share, usual = found[0]
-    if len(found) == 2 and share + found[1][0] > 0.75 and found[1][0] > 0.6 * share:
+    apart = np.abs(found[-1][1] - usual).max()  # ink is further from its paper than a shadow
+    if len(found) == 2 and apart > 140 and share + found[1][0] > 0.75 and found[1][0] > 0.6 * share:
         usual = max(found[0][1], found[1][1], key=sum)
     elif share < 0.5:
         return None
@@ -519,7 +549,7 @@ def _stroke(mask, lines, target):
     away = ndimage.distance_transform_edt(~lines)
     depth, pen = mask.depth, mask.pen
     spots = _spots(mask, lines)  # a bit broader than lines, or they would be pale
-    cover = np.maximum(line(away), spots * np.maximum(line(away - 0.3 * target), depth > (pen - target) / 2))
+    cover = np.maximum(line(away), spots * np.maximum(line(away - 0.3 * target), depth > max(0, (pen - target) / 2)))
     # Where lines ran into each other, their middle is lost; what is left to see is how far the pen went around.
     # What is still broader was filled in by the artist, and stays filled.
     for times, inner in ((2, line(np.abs(depth - pen / 2))), (3, depth > (pen - target) / 2)):

@@ -20,6 +20,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "safe_npz": set(),
     "utils": {"safe_npz"},
     "find_paper": set(),
+    "draw_svg": set(),
     "read_image": {"find_paper"},
     "read_strokes": {"read_image", "utils"},
     "render_svg2bitmap": {"read_image", "script", "utils"},
