@@ -15,7 +15,7 @@ from cairosvg.surface import PNGSurface
 
 SIDE = 1024
 MIN_LINE = 1.6  # pixels: a vector has no faint lines
-BESIDE = 8  # times the page, in which lines are sought if there are none on it
+BESIDE = 20  # times the page, in which lines are sought if there are none on it
 PAINTS = ("fill", "stroke", "color", "stop-color", "flood-color")
 OPACITIES = ("opacity", "fill-opacity", "stroke-opacity", "stop-opacity")
 

@@ -20,10 +20,21 @@ import numpy as np
 from find_paper import find_bars, find_sheet, outside_of, shrink, straighten, without_rulings
 
 MAX_SIDE = 32767  # cairo's largest image
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that runs a program, as EPS does
+IMAGE_FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "AVIF",
+    "JPEG2000",
+)  # none that runs a program, as EPS does
 MAX_SVG_BYTES = 1 << 24
 MAX_DOCTYPE = 1 << 16  # bytes from the beginning, in which entities are declared
 SVG_SECONDS = 20
+MAX_BLANK_FRAMES = 50  # at the end of an animation
 WORKING_SIDE = 1000  # pixels of the shorter side that are enough; larger images are made smaller while they are read
 THUMBNAIL, THUMBNAIL_BLUR = 448, 1.0  # pixels of the longer side, in the first pass
 PAPER_SIDE, PAPER_BLUR = 128, 6.0  # pixels, of the estimate of the paper
@@ -51,26 +62,56 @@ class Ink(NamedTuple):
         return sum(share * plane for share, plane in zip(self.contrast, difference, strict=True))
 
 
-def load_image(path: str | Path, height: int, width: int, line_width: float | None = None) -> np.ndarray:
+class Reading(NamedTuple):
+    """What was read of a picture."""
+
+    bitmap: np.ndarray  # uint8 [height, width], 255 = paper
+    doubts: list[str]  # why that may not be the drawing, each a clause; usually none
+
+
+def load_image(
+    path: str | Path, height: int, width: int, line_width: float | None = None, crop: tuple | None = None
+) -> np.ndarray:
     """Any image of a drawing, brought to what the training bitmaps look like: uint8 ``[height, width]``, 255 = paper.
 
     Takes PNG, JPEG, WebP, GIF, TIFF … and SVG: photos and scans, dark on light or light on dark. Lines come out
-    ``line_width`` pixels wide (default: as in training bitmaps), the drawing in the middle. Raises
-    FileNotFoundError, or ValueError if it is no image, too large, or has nothing on it that looks like a drawing.
+    ``line_width`` pixels wide (default: as in training bitmaps), the drawing in the middle. ``crop``: as
+    ``parse_crop`` gives it. Raises FileNotFoundError, or ValueError if it is no image, too large, or has nothing on it
+    that looks like a drawing.
     """
+    return read_picture(path, height, width, line_width, crop).bitmap
+
+
+def read_picture(
+    path: str | Path, height: int, width: int, line_width: float | None = None, crop: tuple | None = None
+) -> Reading:
+    """``load_image`` that tells its doubts."""
     check_size(height, width)
     line_width = DEFAULT_LINE_WIDTH * min(height, width) if line_width is None else line_width
     if not min(height, width) / 1000 < line_width < min(height, width) / 10:  # thin lines are drawn on a huge page
         raise ValueError(f"lines of {line_width} pixels do not suit a bitmap of {height} x {width}")
-    image = open_image(Path(path))
+    image = open_image(Path(path), crop)
     try:
         return _read(image, height, width, line_width)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(image, height, width, line_width):
-    """The bitmap of a Pillow image; of a sheet that is seen in it, unless there is nothing on that."""
+def parse_crop(text: str) -> tuple[float, float, float, float]:
+    """``left,top,right,bottom`` in fractions of the picture (all at most 1) or in pixels. Raises ValueError."""
+    try:
+        left, top, right, bottom = (float(number) for number in text.split(","))
+    except ValueError:
+        left = top = right = bottom = math.nan
+    if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
+        raise ValueError(
+            f"--crop {text}: expected left,top,right,bottom, in fractions such as 0.1,0.1,0.9,0.8 or pixels"
+        )
+    return left, top, right, bottom
+
+
+def _read(image, height, width, line_width) -> Reading:
+    """What a Pillow image shows; a sheet that is seen in it, unless there is nothing on that."""
     pages = _pages(image)
     for page in reversed(pages):
         try:
@@ -80,8 +121,37 @@ def _read(image, height, width, line_width):
             if page is pages[0]:
                 raise
     if _is_like_bitmap(page, found.box, found.pen, height, width, line_width):
-        return np.asarray(page.convert("L"))
-    return _draw_again(page, found, height, width, line_width)
+        return Reading(np.asarray(page.convert("L")), [])
+    doubts = _doubts(page, found)
+    if page is not pages[-1] and any(other.size != pages[0].size for other in pages):
+        doubts.append("there is nothing on what seemed to be its sheet of paper")
+    return Reading(_draw_again(page, found, height, width, line_width), doubts)
+
+
+def _doubts(page, found) -> list[str]:
+    """Why what was found on a page may not be the drawing."""
+    from scipy import ndimage
+
+    left, top, right, bottom = found.box
+    share, kept, size = (right - left) * (bottom - top) / (page.width * page.height), found.kept, found.kept.sum()
+    doubts = []
+    if share < 0.05:
+        doubts.append(f"the drawing fills {share:.1%} of the picture")
+    if kept.mean() > 0.6:
+        doubts.append(f"its ink covers {kept.mean():.0%} of the picture")
+    if size < 0.02 * max(found.all_ink, 1):
+        doubts.append(f"only {size / found.all_ink:.1%} of the dark spots were taken for ink")
+    rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
+    apart = max(2, int(0.12 * max(np.ptp(rows), np.ptp(columns))))
+    groups, count = ndimage.label(ndimage.maximum_filter(kept, 2 * apart + 1))
+    amounts = np.bincount(groups[kept], minlength=count + 1)[1:] / size
+    if (amounts > 0.15).sum() > 1 and share > 0.15:
+        doubts.append(f"there are {(amounts > 0.15).sum()} separate things on it")
+    part = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inset = max(2, int(0.06 * max(part.shape)))
+    if share > 0.3 and min(part.shape) > 4 * inset and part[inset:-inset, inset:-inset].sum() < 0.1 * part.sum():
+        doubts.append("it looks like the edge of a sheet or a frame")
+    return doubts
 
 
 def _pages(image) -> list:
@@ -121,8 +191,11 @@ def _is_drawn(pixels, corners) -> bool:
 # Reading a file
 
 
-def open_image(path: Path):
-    """An image file as a Pillow image: RGB on white, upright, its first frame. Raises as ``load_image``."""
+def open_image(path: Path, crop: tuple | None = None):
+    """An image file as a Pillow image: RGB on white, upright, of an animation the last frame that is not blank.
+
+    Raises as ``load_image``. ``crop``: as ``parse_crop`` gives it, of the upright picture.
+    """
     from PIL import Image, ImageOps
 
     if not path.is_file():
@@ -130,13 +203,19 @@ def open_image(path: Path):
     with path.open("rb") as file:
         start = file.read(256)
     svg = start[:2] == b"\x1f\x8b" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    formats = IMAGE_FORMATS + _heif(path, start)
     try:
-        with Image.open(io.BytesIO(_svg_to_png(path)) if svg else path, formats=IMAGE_FORMATS) as image:
+        with Image.open(io.BytesIO(_svg_to_png(path)) if svg else path, formats=formats) as image:
+            whole = image.size
+            image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a JPEG is made smaller while it is decoded
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns, up to twice as many
                 raise Image.DecompressionBombError
-            image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+            turned = image.getexif().get(0x0112, 1) > 4
+            image = _last_frame(image)
             ImageOps.exif_transpose(image, in_place=True)
             flat = _flatten(image)
+            if crop is not None:
+                flat = _cropped(flat, crop, whole[::-1] if turned else whole)
             times = min(flat.size) // WORKING_SIDE
             return flat.reduce(times) if times > 1 else flat
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -144,6 +223,40 @@ def open_image(path: Path):
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         reason = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
         raise ValueError(f"{path} cannot be read: {reason}") from None
+
+
+def _heif(path, start) -> tuple[str, ...]:
+    """The further format of an iPhone's photo. Raises ValueError naming what to install."""
+    if start[4:8] != b"ftyp" or start[8:12] not in (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim"):
+        return ()
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError(f"{path} is a HEIC photo: save it as JPEG, or pip install pillow-heif") from None
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+def _last_frame(image):
+    """The last frame of an animation that is not of one colour, as drawings draw themselves; another image as it is."""
+    if image.format not in ("GIF", "WEBP", "PNG", "AVIF") or getattr(image, "n_frames", 1) < 2:
+        return image
+    for frame in range(image.n_frames - 1, max(-1, image.n_frames - 1 - MAX_BLANK_FRAMES), -1):
+        image.seek(frame)
+        if any(low != high for low, high in _flatten(image).getextrema()):
+            break
+    return image
+
+
+def _cropped(image, crop, whole):
+    """Part of an image that was ``whole`` (width, height) pixels large. Raises ValueError if that lies outside."""
+    sides = np.array(crop) if max(crop) <= 1 else np.array(crop) / np.array(whole * 2)
+    if sides[0] >= 1 or sides[1] >= 1:
+        raise ValueError(
+            f"--crop {','.join(f'{side:g}' for side in crop)} lies outside its {whole[0]} x {whole[1]} pixels"
+        )
+    left, top, right, bottom = np.rint(np.minimum(sides, 1) * np.array(image.size * 2)).astype(int).tolist()
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
 def _flatten(image):
@@ -453,7 +566,9 @@ class Found(NamedTuple):
     ink: Ink
     box: np.ndarray  # [4] left, top, right, bottom in pixels of the image
     pen: float  # width of its lines, pixels of the image
-    dropped: np.ndarray  # bool, on a small copy of the image: ink that is no drawing
+    kept: np.ndarray  # bool, on a small copy of the image: the drawing
+    dropped: np.ndarray  # the same: ink that is no drawing
+    all_ink: int  # pixels of that copy that are dark
 
 
 def _find_ink(image, straightened: bool = False) -> Found:
@@ -475,7 +590,7 @@ def _find_ink(image, straightened: bool = False) -> Found:
     to_image = np.array(image.size * 2) / np.array(size * 2)
     dropped = ndimage.binary_dilation(mask & ~kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
     dropped &= ~ndimage.binary_dilation(kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
-    return Found(ink, box * to_image, kept.pen * float(to_image[0]), dropped)
+    return Found(ink, box * to_image, kept.pen * float(to_image[0]), kept.ink[1:-1, 1:-1], dropped, int(mask.sum()))
 
 
 def _count_around(lines: np.ndarray) -> np.ndarray:

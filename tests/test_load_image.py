@@ -157,7 +157,7 @@ VARIED = {
     "grey.png": (FISH, lambda rng: saved(draw_large(FISH, 350, 1.0).convert("L"), "PNG")),
     "sixteen_bits.png": (CAT, sixteen_bits),
     "palette.png": (CAT, lambda rng: saved(draw_large(CAT, 400, 1.0).quantize(8), "PNG")),
-    "first_frame.gif": (FISH, two_frames),
+    "last_frame.gif": (LADDER, two_frames),
     "black_on_nothing.png": (HOUSE, lambda rng: transparent(rng, "black")),
     "white_on_nothing.png": (HOUSE, lambda rng: transparent(rng, "white")),
     "chalk_on_blackboard.jpg": (CAT, large(CAT, 700, 1.4, "JPEG", color=(235, 235, 225), paper=(35, 60, 45))),
