@@ -10,6 +10,7 @@ import sys
 import cairocffi
 import numpy as np
 from cairosvg import surface
+from cairosvg.colors import COLORS
 from cairosvg.parser import Tree
 from cairosvg.surface import PNGSurface
 
@@ -17,6 +18,7 @@ SIDE = 1024
 MIN_LINE = 1.6  # pixels: a vector has no faint lines
 BESIDE = 20  # times the page, in which lines are sought if there are none on it
 PAINTS = ("fill", "stroke", "color", "stop-color", "flood-color")
+KNOWN = {*COLORS, "none", "inherit", "currentcolor", "transparent"}
 OPACITIES = ("opacity", "fill-opacity", "stroke-opacity", "stop-opacity")
 
 
@@ -31,8 +33,11 @@ def tidy_paint(node) -> None:
                 value = 1.0
             node[name] = str(min(max(value, 0.0), 1.0) if value == value else 1.0)
     for name in PAINTS:
-        if "(" in str(node.get(name, "")) and not str(node[name]).strip().startswith("url("):
-            node[name] = _known_color(str(node[name]))
+        text = str(node.get(name, "none")).strip()
+        if "(" in text:
+            node[name] = text if text.startswith("url(") else _known_color(text)
+        elif not text.startswith("#") and text.lower() not in KNOWN:
+            node[name] = "black"
 
 
 def _known_color(text: str) -> str:

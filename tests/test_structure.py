@@ -22,7 +22,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "find_paper": set(),
     "draw_svg": set(),
     "read_image": {"find_paper"},
-    "read_strokes": {"read_image", "utils"},
+    "read_strokes": {"draw_svg", "read_image", "utils"},
     "render_svg2bitmap": {"read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
     "rnn": {"seeds"},
