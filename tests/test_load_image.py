@@ -101,8 +101,10 @@ def transparent(rng, color):
 
 
 def two_frames(rng):
-    frames = [draw_large(strokes, 300, 1.0).convert("P") for strokes in (FISH, LADDER)]
-    return saved(frames[0], "GIF", save_all=True, append_images=[frames[1].resize(frames[0].size)])
+    frames = [
+        ImageOps.pad(draw_large(strokes, 300, 1.0), (320, 320), color=(250, 250, 248)) for strokes in (FISH, LADDER)
+    ]
+    return saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
 
 def ruled_paper(rng):
