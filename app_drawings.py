@@ -99,8 +99,8 @@ def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarr
     )
     if min(part.size) < 8:
         raise ValueError("The frame is too small; draw it around the drawing.")
-    bitmap, found = read_drawing(part, hps.img_H, hps.img_W, sampler.info["line_width"])
-    return bitmap, list(found / sizes) if box is None else list(box)
+    reading = read_drawing(part, hps.img_H, hps.img_W, sampler.info["line_width"])
+    return reading.bitmap, list(np.array(reading.box) / sizes) if box is None else list(box)
 
 
 def draw_bitmap(bitmap: np.ndarray, sampler: Sampler) -> Drawn:

@@ -7,6 +7,7 @@ thinned to their middle, and drawn again.
 
 import io
 import math
+import re
 import struct
 import subprocess
 import sys
@@ -16,11 +17,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from find_paper import find_bars, find_sheet, outside_of, shrink, straighten, without_rulings
+
 MAX_SIDE = 32767  # cairo's largest image
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # none that runs a program, as EPS does
+IMAGE_FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "AVIF",
+    "JPEG2000",
+)  # none that runs a program, as EPS does
 MAX_SVG_BYTES = 1 << 24
-SVG_SIDE = 1024
+MAX_DOCTYPE = 1 << 16  # bytes from the beginning, in which entities are declared
 SVG_SECONDS = 20
+MAX_BLANK_FRAMES = 50  # at the end of an animation
 WORKING_SIDE = 1000  # pixels of the shorter side that are enough; larger images are made smaller while they are read
 THUMBNAIL, THUMBNAIL_BLUR = 448, 1.0  # pixels of the longer side, in the first pass
 PAPER_SIDE, PAPER_BLUR = 128, 6.0  # pixels, of the estimate of the paper
@@ -48,40 +62,152 @@ class Ink(NamedTuple):
         return sum(share * plane for share, plane in zip(self.contrast, difference, strict=True))
 
 
-def load_image(path: str | Path, height: int, width: int, line_width: float | None = None) -> np.ndarray:
+class Reading(NamedTuple):
+    """What was read of a picture."""
+
+    bitmap: np.ndarray  # uint8 [height, width], 255 = paper
+    doubts: list[str]  # why that may not be the drawing, each a clause; usually none
+    box: tuple[float, float, float, float]  # (left, top, right, bottom) of the ink, or all of a picture straightened
+
+
+def load_image(
+    path: str | Path, height: int, width: int, line_width: float | None = None, crop: tuple | None = None
+) -> np.ndarray:
     """Any image of a drawing, brought to what the training bitmaps look like: uint8 ``[height, width]``, 255 = paper.
 
     Takes PNG, JPEG, WebP, GIF, TIFF … and SVG: photos and scans, dark on light or light on dark. Lines come out
-    ``line_width`` pixels wide (default: as in training bitmaps), the drawing in the middle. Raises
-    FileNotFoundError, or ValueError if it is no image, too large, or has nothing on it that looks like a drawing.
+    ``line_width`` pixels wide (default: as in training bitmaps), the drawing in the middle. ``crop``: as
+    ``parse_crop`` gives it. Raises FileNotFoundError, or ValueError if it is no image, too large, or has nothing on it
+    that looks like a drawing.
     """
-    image = open_image(Path(path))
+    return read_picture(path, height, width, line_width, crop).bitmap
+
+
+def read_picture(
+    path: str | Path, height: int, width: int, line_width: float | None = None, crop: tuple | None = None
+) -> Reading:
+    """``load_image`` that tells its doubts."""
+    _check_line_width(height, width, line_width)
+    image = open_image(Path(path), crop)
     try:
-        return read_drawing(image, height, width, line_width)[0]
+        return read_drawing(image, height, width, line_width)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_drawing(
-    image, height: int, width: int, line_width: float | None = None
-) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """``load_image`` of an image that ``open_image`` read -> (bitmap, box (left, top, right, bottom) of its ink)."""
+def read_drawing(image, height: int, width: int, line_width: float | None = None) -> Reading:
+    """``read_picture`` of an image that ``open_image`` read."""
+    return _read(image, height, width, _check_line_width(height, width, line_width))
+
+
+def _check_line_width(height, width, line_width):
     check_size(height, width)
     line_width = DEFAULT_LINE_WIDTH * min(height, width) if line_width is None else line_width
     if not min(height, width) / 1000 < line_width < min(height, width) / 10:  # thin lines are drawn on a huge page
         raise ValueError(f"lines of {line_width} pixels do not suit a bitmap of {height} x {width}")
-    ink, box, pen = _find_ink(image)
-    if _is_like_bitmap(image, box, pen, height, width, line_width):
-        return np.asarray(image.convert("L")), tuple(box)
-    return _draw_again(image, ink, box, pen, height, width, line_width), tuple(box)
+    return line_width
+
+
+def parse_crop(text: str) -> tuple[float, float, float, float]:
+    """``left,top,right,bottom`` in fractions of the picture (all at most 1) or in pixels. Raises ValueError."""
+    try:
+        left, top, right, bottom = (float(number) for number in text.split(","))
+    except ValueError:
+        left = top = right = bottom = math.nan
+    if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
+        raise ValueError(
+            f"--crop {text}: expected left,top,right,bottom, in fractions such as 0.1,0.1,0.9,0.8 or pixels"
+        )
+    return left, top, right, bottom
+
+
+def _read(image, height, width, line_width) -> Reading:
+    """What a Pillow image shows; a sheet that is seen in it, unless there is nothing on that."""
+    pages = _pages(image)
+    for page in reversed(pages):
+        try:
+            found = _find_ink(page, straightened=page is not image)
+            break
+        except ValueError:
+            if page is pages[0]:
+                raise
+    box = tuple(found.box) if page.size == image.size else (0, 0, *image.size)
+    if _is_like_bitmap(page, found.box, found.pen, height, width, line_width):
+        return Reading(np.asarray(page.convert("L")), [], box)
+    doubts = _doubts(page, found)
+    if page is not pages[-1] and any(other.size != pages[0].size for other in pages):
+        doubts.append("there is nothing on what seemed to be its sheet of paper")
+    return Reading(_draw_again(page, found, height, width, line_width), doubts, box)
+
+
+def _doubts(page, found) -> list[str]:
+    """Why what was found on a page may not be the drawing."""
+    from scipy import ndimage
+
+    left, top, right, bottom = found.box
+    share, kept, size = (right - left) * (bottom - top) / (page.width * page.height), found.kept, found.kept.sum()
+    doubts = []
+    if share < 0.05:
+        doubts.append(f"the drawing fills {share:.1%} of the picture")
+    if kept.mean() > 0.6:
+        doubts.append(f"its ink covers {kept.mean():.0%} of the picture")
+    if size < 0.02 * max(found.all_ink, 1):
+        doubts.append(f"only {size / found.all_ink:.1%} of the dark spots were taken for ink")
+    rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
+    apart = max(2, int(0.12 * max(np.ptp(rows), np.ptp(columns))))
+    groups, count = ndimage.label(ndimage.maximum_filter(kept, 2 * apart + 1))
+    amounts = np.bincount(groups[kept], minlength=count + 1)[1:] / size
+    if (amounts > 0.15).sum() > 1 and share > 0.15:
+        doubts.append(f"there are {(amounts > 0.15).sum()} separate things on it")
+    part = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inset = max(2, int(0.06 * max(part.shape)))
+    if share > 0.3 and min(part.shape) > 4 * inset and part[inset:-inset, inset:-inset].sum() < 0.1 * part.sum():
+        doubts.append("it looks like the edge of a sheet or a frame")
+    return doubts
+
+
+def _pages(image) -> list:
+    """The image, and what is seen of it from step to step: without bars, the sheet on it alone, without rulings."""
+    from PIL import Image
+
+    pages, pixels = [image], np.asarray(image)
+    for _ in range(3):
+        box = find_bars(pixels)
+        corners = None if box else find_sheet(pixels)
+        if box is not None:
+            pixels = pixels[box[1] : box[3], box[0] : box[2]]
+        elif corners is not None and not _is_drawn(pixels, corners):
+            pixels = straighten(pixels, corners)
+        else:
+            break
+        pages.append(Image.fromarray(pixels))
+    plain = without_rulings(pixels)
+    if plain is not pixels:
+        pages.append(Image.fromarray(plain))
+    return pages
+
+
+def _is_drawn(pixels, corners) -> bool:
+    """Whether what seems a sheet is a box drawn on a screen: the paper inside it goes on around it."""
+    from PIL import Image
+
+    small = shrink(pixels, THUMBNAIL)
+    if _plain_paper(Image.fromarray(small)) is None:
+        return False
+    inside = np.median(straighten(pixels, corners).reshape(-1, 3), axis=0)
+    outside = outside_of(small, corners * (small.shape[1] / pixels.shape[1]))
+    return bool((np.abs(outside - inside).max(axis=1) <= 4).mean() > 0.1)
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Reading a file
 
 
-def open_image(path: Path):
-    """An image file as a Pillow image: RGB on white, upright, its first frame. Raises as ``load_image``."""
+def open_image(path: Path, crop: tuple | None = None):
+    """An image file as a Pillow image: RGB on white, upright, of an animation the last frame that is not blank.
+
+    Raises as ``load_image``. ``crop``: as ``parse_crop`` gives it, of the upright picture.
+    """
     from PIL import Image, ImageOps
 
     if not path.is_file():
@@ -89,13 +215,19 @@ def open_image(path: Path):
     with path.open("rb") as file:
         start = file.read(256)
     svg = start[:2] == b"\x1f\x8b" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    formats = IMAGE_FORMATS + _heif(path, start)
     try:
-        with Image.open(io.BytesIO(_svg_to_png(path)) if svg else path, formats=IMAGE_FORMATS) as image:
+        with Image.open(io.BytesIO(_svg_to_png(path)) if svg else path, formats=formats) as image:
+            whole = image.size
+            image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a JPEG is made smaller while it is decoded
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns, up to twice as many
                 raise Image.DecompressionBombError
-            image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+            turned = image.getexif().get(0x0112, 1) > 4
+            image = _last_frame(image)
             ImageOps.exif_transpose(image, in_place=True)
             flat = _flatten(image)
+            if crop is not None:
+                flat = _cropped(flat, crop, whole[::-1] if turned else whole)
             times = min(flat.size) // WORKING_SIDE
             return flat.reduce(times) if times > 1 else flat
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -103,6 +235,40 @@ def open_image(path: Path):
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         reason = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
         raise ValueError(f"{path} cannot be read: {reason}") from None
+
+
+def _heif(path, start) -> tuple[str, ...]:
+    """The further format of an iPhone's photo. Raises ValueError naming what to install."""
+    if start[4:8] != b"ftyp" or start[8:12] not in (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim"):
+        return ()
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError(f"{path} is a HEIC photo: save it as JPEG, or pip install pillow-heif") from None
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+def _last_frame(image):
+    """The last frame of an animation that is not of one colour, as drawings draw themselves; another image as it is."""
+    if image.format not in ("GIF", "WEBP", "PNG", "AVIF") or getattr(image, "n_frames", 1) < 2:
+        return image
+    for frame in range(image.n_frames - 1, max(-1, image.n_frames - 1 - MAX_BLANK_FRAMES), -1):
+        image.seek(frame)
+        if any(low != high for low, high in _flatten(image).getextrema()):
+            break
+    return image
+
+
+def _cropped(image, crop, whole):
+    """Part of an image that was ``whole`` (width, height) pixels large. Raises ValueError if that lies outside."""
+    sides = np.array(crop) if max(crop) <= 1 else np.array(crop) / np.array(whole * 2)
+    if sides[0] >= 1 or sides[1] >= 1:
+        raise ValueError(
+            f"--crop {','.join(f'{side:g}' for side in crop)} lies outside its {whole[0]} x {whole[1]} pixels"
+        )
+    left, top, right, bottom = np.rint(np.minimum(sides, 1) * np.array(image.size * 2)).astype(int).tolist()
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
 def _flatten(image):
@@ -128,26 +294,53 @@ def _flatten(image):
 
 
 def _svg_to_png(path):
-    """An SVG as PNG, ``SVG_SIDE`` pixels square; nothing that it refers to is fetched. Raises ValueError."""
+    """An SVG as PNG, by ``draw_svg.py``; nothing that it refers to is fetched. Raises ValueError."""
     import_cairo()
     data = path.read_bytes()[: MAX_SVG_BYTES + 1]
     if data.startswith(b"\x1f\x8b"):
         data = zlib.decompressobj(31).decompress(data, MAX_SVG_BYTES + 1)
     if len(data) > MAX_SVG_BYTES:
         raise ValueError(f"an SVG of over {MAX_SVG_BYTES:,} bytes")
-    # In a process of its own, as a few lines of nested <use> can keep CairoSVG busy for ever.
-    draw = (
-        "import sys, cairosvg; sys.stdout.buffer.write(cairosvg.svg2png("
-        f"bytestring=sys.stdin.buffer.read(), unsafe=False, output_width={SVG_SIDE}, output_height={SVG_SIDE}))"
-    )
+    draw = [sys.executable, str(Path(__file__).with_name("draw_svg.py"))]
     try:
-        done = subprocess.run([sys.executable, "-c", draw], input=data, capture_output=True, timeout=SVG_SECONDS)
+        done = subprocess.run(draw, input=expand_entities(data), capture_output=True, timeout=SVG_SECONDS)
     except subprocess.TimeoutExpired:
         raise ValueError(f"an SVG that takes over {SVG_SECONDS} seconds to draw") from None
     if done.returncode:
         reason = (done.stderr.decode(errors="replace").strip() or "no reason given").splitlines()[-1]
-        raise ValueError(f"not an SVG that can be drawn ({reason[:200]})")
+        raise ValueError(
+            reason if reason.startswith("all its lines") else f"not an SVG that can be drawn ({reason[:200]})"
+        )
     return done.stdout
+
+
+def expand_entities(data: bytes) -> bytes:
+    """An XML file, short texts that it gives a name (``<!ENTITY name "text">``, as Illustrator does) put in.
+
+    Raises ValueError for any other entity: those that name files or each other may do harm.
+    """
+    declared = re.search(rb"<!DOCTYPE[^>\[]*\[(.*?)\]\s*>", data[:MAX_DOCTYPE], re.DOTALL)
+    if declared is None or b"<!ENTITY" not in declared[1]:
+        return data
+    entities = re.findall(rb"<!ENTITY\s+(.*?)>", declared[1], re.DOTALL)
+    texts = {}
+    for entity in entities:
+        match = re.fullmatch(rb"""([\w.-]+)\s+(?:"([^"&<%]*)"|'([^'&<%]*)')\s*""", entity)
+        if match is None or len(match[2] or match[3] or b"") > 1000 or len(entities) > 100:
+            raise ValueError(
+                "its entities name other files or each other, which is not read; save it again as plain SVG, "
+                "without 'Preserve Illustrator Editing Capabilities'"
+            )
+        texts[match[1]] = match[2] or match[3] or b""
+    body = data[: declared.start()] + data[declared.end() :]
+    size, most = len(body), MAX_SVG_BYTES
+    for name, text in texts.items():
+        size += body.count(b"&" + name + b";") * len(text)
+    if size > most:
+        raise ValueError(f"an SVG of over {most:,} bytes, its entities put in")
+    for name, text in texts.items():
+        body = body.replace(b"&" + name + b";", text)
+    return body
 
 
 def _is_like_bitmap(image, box, pen, height, width, line_width):
@@ -196,6 +389,28 @@ def _estimate_paper(image):
     return Image.fromarray(np.moveaxis(paper, 0, 2).round().clip(0, 255).astype(np.uint8))
 
 
+def _plain_paper(thumbnail):
+    """A small Pillow image of one colour, if that is the paper of a picture made on a screen; else None."""
+    from PIL import Image
+
+    colors, found = np.asarray(thumbnail).reshape(-1, 3), []
+    rest = colors
+    for _ in range(2):  # thick lines cover more than is left of paper that was cut to them
+        usual = np.array([np.bincount(plane, minlength=256).argmax() for plane in rest.T], int)
+        like = np.abs(rest - usual).max(axis=1) <= 3
+        found.append((like.sum() / len(colors), usual))
+        rest = rest[~like]
+        if not len(rest):
+            break
+    share, usual = found[0]
+    apart = np.abs(found[-1][1] - usual).max()  # ink is further from its paper than a shadow
+    if len(found) == 2 and apart > 140 and share + found[1][0] > 0.75 and found[1][0] > 0.6 * share:
+        usual = max(found[0][1], found[1][1], key=sum)
+    elif share < 0.5:
+        return None
+    return Image.new("RGB", _fit(thumbnail.size, PAPER_SIDE), tuple(usual.tolist()))
+
+
 def _ink_contrast(difference: np.ndarray) -> np.ndarray:
     """``Ink.contrast``, given paper - colour ``[3, rows, columns]``. Raises ValueError if there is no ink."""
     size = np.abs(difference).max(axis=0).astype(np.uint8)
@@ -210,8 +425,9 @@ def _ink_contrast(difference: np.ndarray) -> np.ndarray:
 
 
 def _noise(values: np.ndarray) -> float:
-    """Standard deviation of values that are 0 but for noise and some ink; a sample is enough."""
-    return 1.4826 * float(np.median(np.abs(values.ravel()[:: max(1, values.size // 20_000)])))
+    """Standard deviation of values that are 0 but for noise and ink, which is most of them at most; of a sample."""
+    quarter, half = np.quantile(np.abs(values.ravel()[:: max(1, values.size // 20_000)]), (0.25, 0.5))
+    return float(min(quarter / 0.3186, half / 0.6745))
 
 
 def _ink_level(values: np.ndarray, least: float) -> float:
@@ -247,78 +463,146 @@ class Mask(NamedTuple):
     pen: float  # usual width of the lines, pixels
 
 
-def _without_dirt(mask: np.ndarray) -> Mask:
-    """A mask without specks, and without a table or a finger: what is broad where it leaves the image.
+def _without_dirt(mask: np.ndarray, dropped: np.ndarray | None = None, kind: str = "photo") -> Mask:
+    """A mask without specks, frames and punched holes, and without what is no drawing: a table or a finger.
 
-    Raises ValueError if nothing is left.
+    ``dropped``: where ink is known to be none; kind: "photo", "sheet" (straightened), or "screen", which has no
+    surroundings. Raises ValueError if nothing is left.
     """
     from scipy import ndimage
 
-    mask = np.pad(mask, 1)
+    mask = np.pad(mask if dropped is None else mask & ~dropped, 1)
     parts, count = ndimage.label(mask, np.ones((3, 3)))
+    if not count:
+        raise ValueError("no ink found: nothing but the edges of the paper")
     areas = np.bincount(parts.ravel(), minlength=count + 1).astype(float)
     areas[0] = 0
     depth = ndimage.distance_transform_edt(mask)
     ridge = np.flatnonzero(mask & (depth == ndimage.maximum_filter(depth, 3)))
     widths, whose = 2 * depth.ravel()[ridge] - 1, parts.ravel()[ridge]
     pen = float(np.median(widths[(areas > 0.02 * areas.max())[whose]]))  # of what is no speck for certain
-    rim = np.concatenate([parts[1], parts[-2], parts[2:-2, 1], parts[2:-2, -2]])
-    outside = np.bincount(rim, minlength=count + 1) > 5 * pen + 4
-    if areas[outside].sum() < 0.9 * areas.sum():
-        areas[outside] = 0
+    if dropped is None:
+        if kind != "screen":
+            outside = _is_outside(parts, depth, areas, pen, 0.04 if kind == "sheet" else 0.06)
+            if areas[outside].sum() < 0.9 * areas.sum():
+                areas[outside] = 0
+        border = _is_border(parts, areas, depth)
+        if border.any() and not border[areas > 0].all():
+            areas[border] = 0
     kept = areas > max(3.0, 0.3 * pen**2)
+    if kind != "screen" and dropped is None:
+        kept &= ~_is_stray(parts, areas * kept)
     if not kept.any():
         raise ValueError("no ink found: nothing but specks")
     ink = kept[parts]
     return Mask(ink, depth * ink, float(np.median(widths[kept[whose]])))
 
 
-def _find_ink(image) -> tuple[Ink, np.ndarray, float]:
-    """(how to tell ink, its box (left, top, right, bottom), width of its lines) in pixels of the image."""
+def _is_outside(parts, depth, areas, pen, near_rim) -> np.ndarray:
+    """Which parts of a padded mask are no drawing: broad where they leave the image, or hardly leaving its rim."""
+    from scipy import ndimage
+
+    rows, columns = parts.shape
+    rim = np.concatenate([parts[1], parts[-2], parts[2:-2, 1], parts[2:-2, -2]])
+    touches = np.bincount(rim, minlength=len(areas)) > 5 * pen + 4
+    if not touches.any():
+        return touches
+    numbers = np.arange(len(areas))
+    near = max(3, int(4 * pen))
+    at_rim = np.zeros(parts.shape, bool)
+    at_rim[:near], at_rim[-near:], at_rim[:, :near], at_rim[:, -near:] = True, True, True, True
+    broad = ndimage.maximum(np.where(at_rim, depth, 0), parts, numbers) > 1.5 * pen + 1
+    close = max(1, int(near_rim * max(rows, columns)))
+    inner = np.bincount(parts[close:-close, close:-close].ravel(), minlength=len(areas))
+    return touches & (broad | (inner < 0.1 * areas))
+
+
+def _is_stray(parts, areas) -> np.ndarray:
+    """Which parts of a mask are bits far from the drawing, of a page number or a ruling, hardly any of its ink."""
+    from scipy import ndimage
+
+    boxes = np.array([[box[0].start, box[1].start, box[0].stop, box[1].stop] for box in ndimage.find_objects(parts)])
+    main = areas[1:] > 0.05 * areas.sum()
+    stray = np.zeros(len(areas), bool)
+    if not main.any():
+        return stray
+    low, high = boxes[main, :2].min(axis=0), boxes[main, 2:].max(axis=0)
+    away = np.maximum(np.maximum(low - boxes[:, 2:], boxes[:, :2] - high), 0).max(axis=1)
+    stray[1:] = (areas[1:] > 0) & (away > 0.3 * (high - low).max())
+    return stray if areas[stray].sum() < 0.03 * areas.sum() else np.zeros(len(areas), bool)
+
+
+def _is_border(parts, areas, depth) -> np.ndarray:
+    """Which parts of a padded mask are a frame near the image's rim, a line along it, or punched holes."""
+    from scipy import ndimage
+
+    rows, columns = parts.shape
+    border, holes = np.zeros(len(areas), bool), []
+    for number, box in enumerate(ndimage.find_objects(parts), 1):
+        if areas[number] == 0:
+            continue
+        top, bottom, left, right = box[0].start, box[0].stop, box[1].start, box[1].stop
+        height, width = bottom - top, right - left
+        part = parts[box] == number
+        thick = 2 * depth[box][part].max() + 1.5
+        gaps = top / rows, 1 - bottom / rows, left / columns, 1 - right / columns
+        if height > 0.8 * rows and width > 0.8 * columns and max(gaps) < 0.08 and thick < 0.05 * min(rows, columns):
+            t = int(np.ceil(thick))
+            border[number] = not part[t:-t, t:-t].any() and part.any(axis=0).all() and part.any(axis=1).all()
+        elif min(height, width) <= thick:
+            along_row = width > 0.9 * columns and min(gaps[:2]) < 0.08
+            border[number] = along_row or (height > 0.9 * rows and min(gaps[2:]) < 0.08)
+        round_spot = 0.7 < height / width < 1.4 and areas[number] > 0.65 * height * width
+        if round_spot and max(height, width) < 0.06 * max(rows, columns) and min(gaps) < 0.12:
+            holes.append((number, (top + bottom) / 2, (left + right) / 2, height))
+    border[_punched(holes, rows, columns)] = True
+    return border
+
+
+def _punched(spots: list, rows: int, columns: int) -> list[int]:
+    """Of round spots (part, row, column, size) near the rim, those in line along it, far apart, and of one size."""
+    found = set()
+    for number, row, column, size in spots:
+        for other, other_row, other_column, other_size in spots:
+            apart = abs(row - other_row) / rows, abs(column - other_column) / columns
+            along = min(column, columns - column) < 0.12 * columns and apart[0] > 0.12 and apart[1] < 0.015
+            along |= min(row, rows - row) < 0.12 * rows and apart[1] > 0.12 and apart[0] < 0.015
+            if along and 0.75 < size / other_size < 1.33 and size > 0.012 * max(rows, columns):
+                found |= {number, other}
+    return sorted(found)
+
+
+class Found(NamedTuple):
+    """The drawing on an image."""
+
+    ink: Ink
+    box: np.ndarray  # [4] left, top, right, bottom in pixels of the image
+    pen: float  # width of its lines, pixels of the image
+    kept: np.ndarray  # bool, on a small copy of the image: the drawing
+    dropped: np.ndarray  # the same: ink that is no drawing
+    all_ink: int  # pixels of that copy that are dark
+
+
+def _find_ink(image, straightened: bool = False) -> Found:
+    """The drawing on an image. Raises ValueError if there is none."""
     from PIL import Image
+    from scipy import ndimage
 
     size = _fit(image.size, THUMBNAIL)
     thumbnail = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    paper = _estimate_paper(thumbnail)
+    paper = _plain_paper(thumbnail)
+    kind = "screen" if paper is not None else "sheet" if straightened else "photo"
+    paper = paper or _estimate_paper(thumbnail)
     difference = _resample(paper, (0, 0, *paper.size), size) - _planes(thumbnail)
     ink = Ink(paper, _ink_contrast(difference))
-    mask = _without_dirt(_ink_mask(ink.of(difference), THUMBNAIL_BLUR))
-    rows, columns = np.flatnonzero(mask.ink.any(axis=1)) - 1, np.flatnonzero(mask.ink.any(axis=0)) - 1
+    mask = _ink_mask(ink.of(difference), THUMBNAIL_BLUR)
+    kept = _without_dirt(mask, kind=kind)
+    rows, columns = np.flatnonzero(kept.ink.any(axis=1)) - 1, np.flatnonzero(kept.ink.any(axis=0)) - 1
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
     to_image = np.array(image.size * 2) / np.array(size * 2)
-    return ink, box * to_image, mask.pen * float(to_image[0])
-
-
-def _thinning_table() -> np.ndarray:
-    """Which pixels Zhang and Suen (1984) take away: bool ``[2 turns, 256]``, by the 8 pixels around as bits."""
-    around = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(bool)
-    rises = (~around & np.roll(around, -1, axis=1)).sum(axis=1)
-    count = around.sum(axis=1)
-    north, east, south, west = around[:, :8:2].T
-    exposed = [
-        ~(north & east & south) & ~(east & south & west),
-        ~(north & east & west) & ~(north & south & west),
-    ]
-    return (count >= 2) & (count <= 6) & (rises == 1) & exposed
-
-
-def _thin(mask: np.ndarray) -> np.ndarray:
-    """Lines thinned to a width of one pixel (Zhang and Suen, 1984)."""
-    table = _thinning_table()
-    mask = np.pad(mask, 1)
-    row = mask.shape[1]
-    steps = (-row, 1 - row, 1, row + 1, row, row - 1, -1, -row - 1)  # clockwise from north
-    flat, idle, turn = mask.ravel().view(np.uint8), 0, 0
-    ink = np.flatnonzero(flat)
-    while idle < 2:
-        around = flat[ink + steps[0]]
-        for bit, step in enumerate(steps[1:], 1):
-            around |= flat[ink + step] << bit
-        gone = table[turn][around]
-        flat[ink[gone]] = 0
-        ink = ink[~gone]
-        idle, turn = (0 if gone.any() else idle + 1), 1 - turn
-    return mask[1:-1, 1:-1]
+    dropped = ndimage.binary_dilation(mask & ~kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
+    dropped &= ~ndimage.binary_dilation(kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
+    return Found(ink, box * to_image, kept.pen * float(to_image[0]), kept.ink[1:-1, 1:-1], dropped, int(mask.sum()))
 
 
 def _count_around(lines: np.ndarray) -> np.ndarray:
@@ -345,8 +629,12 @@ def _without_spurs(lines: np.ndarray, length: int) -> np.ndarray:
     return grown | (lines & ~kept[parts])  # a dot is all tips
 
 
-def _draw_again(image, ink, box, pen, height, width, line_width):
-    """The drawing in ``box``, in the middle of a bitmap, its lines ``line_width`` wide."""
+def _draw_again(image, found: Found, height, width, line_width):
+    """The drawing that was found, in the middle of a bitmap, its lines ``line_width`` wide."""
+    from PIL import Image
+    from skimage.morphology import skeletonize
+
+    box, pen = found.box, found.pen
     room = np.array([width, height]) - 10 * line_width  # training bitmaps have 5 line widths free on each side
     scale = float((room / np.maximum(box[2:] - box[:2] - pen, pen)).min())
     fine = max(1, math.ceil(FINE / line_width))
@@ -354,9 +642,28 @@ def _draw_again(image, ink, box, pen, height, width, line_width):
     box = np.concatenate([np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, image.size)])
     size = tuple(np.maximum(((box[2:] - box[:2]) * scale * fine).round().astype(int), 1).tolist())
     pen, target = max(pen * scale * fine, 1.0), line_width * fine
-    mask = _without_dirt(_ink_mask(ink.strength(image, tuple(box.tolist()), size), max(1.0, pen / 8)))
-    lines = _without_spurs(_thin(mask.ink), round(0.8 * mask.pen))
+    dropped = Image.fromarray(found.dropped)
+    part = box * (np.array(dropped.size * 2) / np.array(image.size * 2))
+    dropped = np.asarray(dropped.resize(size, Image.Resampling.NEAREST, box=tuple(part.tolist())))
+    mask = _ink_mask(found.ink.strength(image, tuple(box.tolist()), size), max(1.0, pen / 8))
+    mask = _without_dirt(mask, dropped)
+    lines = _without_spurs(skeletonize(mask.ink), round(0.8 * mask.pen))
     return _centre(_stroke(mask, lines, target), lines, height, width, fine)
+
+
+def _spots(mask, lines) -> np.ndarray:
+    """Where the dots of a mask are: parts that are hardly longer than they are broad; bool."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(ndimage.binary_dilation(mask.ink, np.ones((3, 3)), 4), np.ones((3, 3)))
+    deepest = ndimage.maximum(mask.depth, parts, np.arange(count + 1))
+    spots = np.zeros(count + 1, bool)
+    for number, box in enumerate(ndimage.find_objects(parts), 1):
+        rows, columns = np.nonzero(lines[box] & (parts[box] == number))
+        length = max(np.ptp(rows), np.ptp(columns)) if len(rows) else 0
+        spots[number] = length <= 0.7 * deepest[number]
+    # Far enough around them to draw them broader.
+    return ndimage.binary_dilation(spots[parts], np.ones((3, 3)), 6)
 
 
 def _stroke(mask, lines, target):
@@ -366,8 +673,10 @@ def _stroke(mask, lines, target):
     def line(distance):
         return np.clip(target / 2 + 0.5 - distance, 0, 1)
 
-    cover = line(ndimage.distance_transform_edt(~lines))
+    away = ndimage.distance_transform_edt(~lines)
     depth, pen = mask.depth, mask.pen
+    spots = _spots(mask, lines)  # a bit broader than lines, or they would be pale
+    cover = np.maximum(line(away), spots * np.maximum(line(away - 0.3 * target), depth > max(0, (pen - target) / 2)))
     # Where lines ran into each other, their middle is lost; what is left to see is how far the pen went around.
     # What is still broader was filled in by the artist, and stays filled.
     for times, inner in ((2, line(np.abs(depth - pen / 2))), (3, depth > (pen - target) / 2)):

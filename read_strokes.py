@@ -17,7 +17,7 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from read_image import import_cairo
+from read_image import expand_entities, import_cairo
 from utils import SPLITS, load_strokes, strokes_to_lines
 
 Lines = list[np.ndarray]  # a drawing: positions [n, 2] of each line
@@ -37,6 +37,7 @@ PAGE_WIDTH = 4096.0  # of an SVG as read; cairo rounds positions of pages and cl
 
 DRAWN_TAGS = frozenset("svg g a symbol use defs style switch path rect circle ellipse line polyline polygon".split())
 REPORTED_TAGS = ("text", "image", "foreignObject")  # not drawn, and a user would miss them
+STROKE_COLUMNS = ("stroke", "stroke_id", "strokeid", "stroke_number", "line", "path")  # of a list of points
 IGNORED_PROPERTIES = ("mask", "filter", "clip-path", "marker", "marker-start", "marker-mid", "marker-end")
 
 
@@ -135,20 +136,60 @@ def _read_inkml(path):
 
 
 def _read_points(path):
-    """A text file is a drawing: x and y in each line, an empty line between strokes."""
+    """A text file is a drawing: x and y in each line, an empty line between strokes, names of columns at the top.
+
+    A column called ``stroke`` tells strokes apart. Without names there are two columns, as no others can be told.
+    """
     strokes: list[list] = [[]]
     text = _read_bytes(path, MAX_TEXT_BYTES).decode("utf-8-sig", errors="replace")
+    x, y, by, previous, first = 0, 1, None, None, True
     for number, row in enumerate(text.splitlines(), 1):
-        columns = re.split(r"[\s,;]+", row.strip(" \t,;"))
-        if columns == [""]:
+        columns = _columns(row)
+        if not any(columns):
             strokes.append([])
-        elif not columns[0].startswith("#"):
-            try:
-                strokes[-1].append([_float(column) for column in columns[:2]])
-            except ValueError:
-                if number > 1:  # the first line may hold the columns' names
-                    raise ValueError(f"line {number} is no position: {row[:40]!r}") from None
+            continue
+        if columns[0].startswith("#"):
+            continue
+        if first and not any(map(_is_number, columns)):
+            x, y, by, first = *_named_columns(columns), False
+            continue
+        if first and len(columns) > 2:
+            raise ValueError(f"{len(columns)} columns without names: write x,y or stroke,x,y as the first line")
+        first = False
+        if by is not None and by < len(columns) and columns[by] != previous:
+            previous = columns[by]
+            strokes.append([])
+        try:
+            strokes[-1].append([_float(columns[column].replace(",", ".")) for column in (x, y)])
+        except (ValueError, IndexError):
+            raise ValueError(f"line {number} is no position: {row[:40]!r}") from None
     yield [_number_array(stroke, (None, 2)) for stroke in strokes if stroke]
+
+
+def _columns(row: str) -> list[str]:
+    """The columns of a line: parted by semicolons or tabs, if there are some (commas are decimal then)."""
+    for mark in ";\t":
+        if mark in row:
+            return [column.strip() for column in row.strip(" \r").split(mark)]
+    if "," in row:
+        return [column.strip() for column in row.strip().rstrip(",").split(",")]
+    return row.split()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return _float(text.replace(",", ".")) is not None
+    except ValueError:
+        return False
+
+
+def _named_columns(names: list[str]) -> tuple[int, int, int | None]:
+    """Where x, y and the stroke's number (None: nowhere) stand, by the columns' names. Raises ValueError."""
+    names = [name.strip("\"' ").lower() for name in names]
+    if names.count("x") != 1 or names.count("y") != 1:
+        raise ValueError(f"its columns are called {', '.join(names)[:80]}; expected one x and one y among them")
+    by = [i for i, name in enumerate(names) if name in STROKE_COLUMNS]
+    return names.index("x"), names.index("y"), by[0] if by else None
 
 
 READERS: dict[str, Callable[[Path], Iterator[Lines | Skip]]] = {
@@ -293,6 +334,7 @@ class _BoundedTree(ElementTree.TreeBuilder):
 
 def parse_xml(data: bytes) -> ElementTree.Element:
     """The root of an XML file, namespaces taken off the tags. Raises ValueError for what is broken or dangerous."""
+    data = expand_entities(data)
     parser = DefusedXMLParser(target=_BoundedTree(), forbid_entities=True, forbid_external=True)
     try:
         parser.feed(data)
@@ -332,9 +374,30 @@ def read_svg_lines(data: bytes) -> tuple[Lines, Counter]:
     _check_effort(root)
     import_cairo()  # says what to install
     try:
-        return _draw_lines(root), left_out
+        pen = _draw_lines(root)
     except Exception as error:  # whatever a damaged file makes CairoSVG or cairo trip over
         raise ValueError(f"CairoSVG cannot draw it ({type(error).__name__}: {error})") from None
+    if pen.beside and not pen.strokes:
+        raise ValueError("all its lines lie beside its page: fit the page to the drawing and save it again")
+    return join_pieces(pen.strokes), left_out
+
+
+def join_pieces(lines: Lines) -> Lines:
+    """Lines that were written piece by piece (a path for each segment, as signature pads do), whole again.
+
+    Pieces are joined where one begins at the end of the last, if most of them do.
+    """
+    ends = np.array([[line[0], line[-1]] for line in lines]).reshape(-1, 2, 2)
+    goes_on = np.linalg.norm(ends[1:, 0] - ends[:-1, 1], axis=1) < 1e-5 * PAGE_WIDTH
+    if len(lines) < 8 or goes_on.mean() < 0.5:
+        return lines
+    joined = [[lines[0]]]
+    for line, along in zip(lines[1:], goes_on, strict=True):
+        if along:
+            joined[-1].append(line[1:])
+        else:
+            joined.append([line])
+    return [np.concatenate(pieces) for pieces in joined]
 
 
 def _clean(root: ElementTree.Element) -> Counter:
@@ -384,11 +447,13 @@ def _check_effort(root: ElementTree.Element) -> None:
             raise ValueError("too many elements, or a `use` that draws itself")
 
 
-def _draw_lines(root: ElementTree.Element) -> Lines:
-    """What CairoSVG draws of a cleaned tree (paths, arcs, transforms, `use`, viewBox, style sheets), without ink."""
+def _draw_lines(root: ElementTree.Element) -> "_LinePen":
+    """The pen after CairoSVG drew a cleaned tree (paths, arcs, transforms, `use`, style sheets), without ink."""
     import cairocffi  # here: whoever reads no SVG needs no cairo library
     from cairosvg.parser import Tree
     from cairosvg.surface import Surface
+
+    from draw_svg import tidy_paint
 
     class LineSurface(Surface):
         """A surface without pixels, with a `_LinePen`."""
@@ -406,6 +471,7 @@ def _draw_lines(root: ElementTree.Element) -> Lines:
         def draw(self, node):
             for name in IGNORED_PROPERTIES:
                 node.pop(name, None)
+            tidy_paint(node)
             for name in ("fill", "stroke"):
                 if node.get(name, "").startswith("url("):
                     node[name] = "black"  # gradients and patterns are visible, that is all that matters
@@ -415,7 +481,7 @@ def _draw_lines(root: ElementTree.Element) -> Lines:
         return b'<svg width="1" height="1"></svg>' if resource_type == "image/svg+xml" else b""
 
     tree = Tree(bytestring=ElementTree.tostring(root), url_fetcher=fetch_nothing)
-    return LineSurface(tree, None, 96, output_width=PAGE_WIDTH).context.strokes
+    return LineSurface(tree, None, 96, output_width=PAGE_WIDTH).context
 
 
 class _LinePen:
@@ -432,6 +498,7 @@ class _LinePen:
         self._dots: set[int] = set()  # strokes of the path that are dots if nothing follows
         self._filled = False
         self._count = 0
+        self.beside = 0  # visible shapes of which nothing is on the page
 
     def __getattr__(self, name):
         return getattr(self._context, name)
@@ -544,7 +611,9 @@ class _LinePen:
         on_page = (page[1] > page[0]).all()
         if on_page and (stroked or (self._filled and not _covers(lines, page))):
             slack = 1e-3 * PAGE_WIDTH  # lines along the edge stay
-            self.strokes += [part for line in lines for part in clip_line(line, page[0] - slack, page[1] + slack)]
+            parts = [part for line in lines for part in clip_line(line, page[0] - slack, page[1] + slack)]
+            self.strokes += parts
+            self.beside += bool(lines) and not parts
         self._filled = False
         self.new_path()
 

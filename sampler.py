@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from tqdm import tqdm
 from guide import draw_guided
 from model import Model, load_data_info, load_model, pad_strokes, sample_batch
 from pictures import FORMATS, MARGIN, Row, Tile, make_style, write_page, write_pictures, write_sheet
-from read_image import DEFAULT_LINE_WIDTH
+from read_image import DEFAULT_LINE_WIDTH, Reading, parse_crop, read_picture
 from read_strokes import resample_line, simplify_line
-from render_svg2bitmap import load_image, rasterize_all
+from render_svg2bitmap import rasterize_all
 from script import add_switch
 from seeds import seed_for
 from utils import DRAWING_SETTINGS, SPLITS, DataLoader, category_name, lines_to_strokes, load_dataset, to_normal_strokes
@@ -29,7 +30,9 @@ from utils import DRAWING_SETTINGS, SPLITS, DataLoader, category_name, lines_to_
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
 GUIDED_BATCH = 50  # drawings of which several candidates are drawn at once
 GUIDED_POINTS = 1000  # of a drawing at most: ink that is left ends it, not its length
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".svg")
+IMAGE_ENDINGS = tuple(
+    ".png .jpg .jpeg .jfif .webp .gif .bmp .tif .tiff .ppm .svg .svgz .avif .heic .heif .jp2 .j2k".split()
+)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -133,6 +136,8 @@ class Sampler:
     seed: int = 0
     guide: int = 1  # candidates for each stroke of an image; 1: plain sampling
     pen_temperature: float | None = None  # None: as the drawing's
+    crop: tuple | None = None  # of images, as ``parse_crop`` gives it
+    refused: list[str] = dataclasses.field(default_factory=list)  # images that were named and could not be read
 
     def variations(self) -> list[tuple[str, str, float]]:
         """(file name, caption, temperature) of each drawing made of one code."""
@@ -178,31 +183,41 @@ class Sampler:
     def load_images(self, paths: list[str], side: int | None = None) -> tuple[list[str], np.ndarray]:
         """(names, uint8 ``[n, H, W]``) of image files and of all images in directories; of another ``side``, if given.
 
-        An image of a directory that is no drawing is passed over with a line; one that was named raises ValueError.
+        An image that is no drawing is passed over with a line; if it was named, it is in ``refused`` afterwards. Raises
+        ValueError if none is left.
         """
-        files, bitmaps = find_images(paths), {}
-        for path, bitmap in zip(files, self._read_images(files, side), strict=True):
-            if isinstance(bitmap, ValueError):
-                if str(path) in map(str, map(Path, paths)):
-                    raise bitmap
-                tqdm.write(f"passed over: {bitmap}", file=sys.stderr)
-            else:
-                name = path.stem
-                while name in bitmaps:
-                    name += "_"
-                bitmaps[name] = bitmap
+        files, bitmaps, wrong = find_images(paths), {}, []
+        for path, reading in zip(files, self._read_images(files, side), strict=True):
+            if isinstance(reading, ValueError):
+                wrong.append((path, reading))
+                continue
+            if reading.doubts:
+                doubts = "; ".join(reading.doubts)
+                tqdm.write(
+                    f"{path}: {doubts}; look at what it sees, or give --crop left,top,right,bottom", file=sys.stderr
+                )
+            name = path.stem
+            while name in bitmaps:
+                name += "_"
+            bitmaps[name] = reading.bitmap
+        named = set(map(Path, paths))
         if not bitmaps:
-            raise ValueError(f"no drawing in {', '.join(paths)}")
+            if wrong and wrong[0][0] in named:
+                raise wrong[0][1]
+            raise ValueError(f"no drawing in {', '.join(paths)}" + (f": {wrong[0][1]}" if wrong else ""))
+        for path, error in wrong:
+            tqdm.write(f"passed over: {error}", file=sys.stderr)
+            self.refused.extend([str(path)] if path in named else [])
         return list(bitmaps), np.stack(list(bitmaps.values()))
 
-    def _read_images(self, files: list[Path], side: int | None) -> list[np.ndarray | ValueError]:
-        """Each file's bitmap, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
+    def _read_images(self, files: list[Path], side: int | None) -> list[Reading | ValueError]:
+        """What is read of each file, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
         hps = self.model.hps
         height, width = (hps.img_H, hps.img_W) if side is None else (side, side)
 
         def read(path):
             try:
-                return load_image(path, height, width, self.info["line_width"] * height / hps.img_H)
+                return read_picture(path, height, width, self.info["line_width"] * height / hps.img_H, self.crop)
             except ValueError as error:
                 return error
             except OSError as error:  # of a directory, somebody else's file
@@ -231,6 +246,14 @@ class Sampler:
             )
 
 
+def exit_code(sampler: Sampler) -> int:
+    """2 if images that were named could not be read, and says so; else 0."""
+    if sampler.refused:
+        count = "1 image that was" if len(sampler.refused) == 1 else f"{len(sampler.refused)} images that were"
+        print(f"{count} named could not be read: {', '.join(sampler.refused)}", file=sys.stderr)
+    return 2 if sampler.refused else 0
+
+
 def make_sampler(model_dir: str, temperatures: list[float], **how) -> Sampler:
     """The sampler of a snapshot directory; ``how``: other fields of ``Sampler``. Raises as ``load_model`` does."""
     model, step = load_model(model_dir)
@@ -243,18 +266,33 @@ def make_sampler(model_dir: str, temperatures: list[float], **how) -> Sampler:
 
 
 def find_images(paths: list[str]) -> list[Path]:
-    """Files named, and the images in directories named, in order of name. Raises FileNotFoundError."""
+    """Files named, and the images in directories named and below them, in order of name.
+
+    Other files in them are told, by their endings. Raises FileNotFoundError, or ValueError for an empty name.
+    """
     files = []
-    for path in map(Path, paths):
+    for path in paths:
+        if not str(path).strip():
+            raise ValueError('an image whose name is empty (""); expected an image or a directory of images')
+        path = Path(path)
         if path.is_dir():
-            files += [
-                file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()
-            ]
+            inside = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
+            images = [file for file in inside if file.suffix.lower() in IMAGE_ENDINGS]
+            others = Counter(file.suffix.lower() or "no ending" for file in inside if file not in set(images))
+            if others:
+                kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
+                tqdm.write(f"passed over in {path}, as they are no images: {kinds}", file=sys.stderr)
+            files += images
         elif path.is_file():
             files.append(path)
         else:
             raise FileNotFoundError(f"{path} not found; expected an image or a directory of images")
     return list(dict.fromkeys(files))
+
+
+def _is_hidden(file: Path, directory: Path) -> bool:
+    """Whether a file, or a directory that it is in, has a name with a dot in front."""
+    return any(part.startswith(".") for part in file.relative_to(directory).parts)
 
 
 def bitmap_tile(image: np.ndarray, caption: str = "what it sees") -> Tile:
@@ -344,6 +382,8 @@ def add_drawing_flags(parser: argparse.ArgumentParser, num_drawings: int, temper
     add_switch(how, "greedy", "always the likeliest point: one drawing, no chance")
     how.add_argument("--seed", type=int, default=0, help="of the choice and of the drawings")
     add_switch(how, "noise", "encode with noise, as the original does; without, the mean is the code")
+    images = parser.add_argument_group("which part of the images")
+    images.add_argument("--crop", help="left,top,right,bottom: only that part of images, in fractions or pixels")
     out = parser.add_argument_group("what to write, besides index.html and gallery.png")
     out.add_argument("--format", help=f"of {','.join(FORMATS)} (default: svg, which draws itself)")
     out.add_argument("--size", type=int, default=256, help="pixels of a picture's side")
@@ -389,6 +429,8 @@ def check_drawing_flags(args: argparse.Namespace, least: dict[str, int]) -> None
         raise ValueError(f"--temperature {' '.join(map(str, args.temperature))}: expected numbers above 0; or --greedy")
     make_style(args.size, args.line_width, args.colors, args.page)
     parse_formats(args.format)
+    if args.crop is not None:
+        parse_crop(args.crop)
 
 
 def parse_formats(text: str | None) -> list[str]:

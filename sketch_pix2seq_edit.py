@@ -20,6 +20,7 @@ import numpy as np
 
 from model import Model, pad_strokes, point_losses
 from pictures import Row, Tile
+from read_image import parse_crop
 from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings
 from render_svg2bitmap import rasterize_all
 from sampler import (
@@ -32,6 +33,7 @@ from sampler import (
     choose_drawings,
     choose_mode,
     content_keys,
+    exit_code,
     load_split,
     make_sampler,
     parse_formats,
@@ -258,6 +260,7 @@ TITLES = {
 }
 MODES_OF = {  # flag -> the modes that it belongs to
     "num": ("analogy", "complete"),
+    "crop": ("interpolate", "analogy", "complete"),
     "steps": ("interpolate",),
     "points": ("complete",),
     "like": ("complete",),
@@ -305,7 +308,7 @@ def main(argv=None) -> int:
     mode, formats = check_args(args), parse_formats(args.format) or ["svg"]
     print(describe_device())
     how = {"num": args.num or 3, "greedy": args.greedy, "noise": args.noise, "seed": args.seed}
-    how |= {"pen_temperature": args.pen_temperature}
+    how |= {"pen_temperature": args.pen_temperature, "crop": args.crop and parse_crop(args.crop)}
     sampler = make_sampler(args.model_dir, args.temperature or [0.3 if mode == "complete" else 0.1], **how)
     print(f"weights of step {sampler.step} from {args.model_dir}")
     if mode == "interpolate":
@@ -313,7 +316,7 @@ def main(argv=None) -> int:
     else:
         rows = analogy(sampler, args.analogy) if mode == "analogy" else complete(args, sampler)
     write_rows(args, sampler, TITLES[mode], rows, formats, gallery=rows)
-    return 0
+    return exit_code(sampler)
 
 
 if __name__ == "__main__":

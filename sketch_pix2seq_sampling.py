@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from pictures import Row, Tile
+from read_image import parse_crop
 from render_svg2bitmap import draw_strokes
 from sampler import (
     Sampler,
@@ -33,6 +34,7 @@ from sampler import (
     content_keys,
     draw_codes,
     encode_loader,
+    exit_code,
     load_split,
     make_sampler,
     parse_formats,
@@ -155,6 +157,7 @@ MODES_OF = {  # flag -> the modes that it belongs to; None: test drawings, the d
     "temperature": ("image",),
     "greedy": ("image",),
     "guide": (None, "image"),
+    "crop": ("image",),
     "noise": (None, "image"),
     "split": (None,),
     "index": (None,),
@@ -201,7 +204,7 @@ def main(argv=None) -> int:
     print(describe_device())
     how = {"num": args.num or 3, "greedy": args.greedy, "noise": args.noise, "seed": args.seed}
     how |= {"guide": args.guide or (GUIDE if mode == "image" and not args.greedy else 1)}
-    how |= {"pen_temperature": args.pen_temperature}
+    how |= {"pen_temperature": args.pen_temperature, "crop": args.crop and parse_crop(args.crop)}
     sampler = make_sampler(args.model_dir, args.temperature or [0.1], **how)
     print(f"weights of step {sampler.step} from {args.model_dir}")
     if mode is None and not sampler.model.hps.conditional:
@@ -214,7 +217,7 @@ def main(argv=None) -> int:
     else:
         rows = draw_test_drawings(args, sampler)
     write_rows(args, sampler, TITLES[mode], rows, formats, gallery_rows(rows) if mode is None else rows)
-    return 0
+    return exit_code(sampler)
 
 
 if __name__ == "__main__":

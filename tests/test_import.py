@@ -592,3 +592,36 @@ def test_harmful_files_are_counted_and_the_rest_is_imported(tmp_path, capsys):
     assert len(pooled(splits)) == 3
     said = capsys.readouterr().out
     assert f"skipped: {len(JSON_HARMFUL) + 4 + 2}" in said.replace("null.ndjson", "")
+
+
+@pytest.mark.parametrize(
+    "text, strokes",
+    [
+        ("x;y\n188,5;112,5\n189,5;121,5\n", [[[188.5, 112.5], [189.5, 121.5]]]),
+        (",x,y\n0,188,112\n1,189,121\n", [[[188, 112], [189, 121]]]),
+        ("stroke,x,y\n0,1,2\n0,3,4\n1,5,6\n", [[[1, 2], [3, 4]], [[5, 6]]]),
+        ("t\tx\ty\n0\t1\t2\n16\t3\t4\n", [[[1, 2], [3, 4]]]),
+    ],
+    ids=["decimal commas", "index", "stroke", "time"],
+)
+def test_points_heed_their_header(tmp_path, text, strokes):
+    (tmp_path / "a.csv").write_text(text)
+    (lines,) = read_drawings(tmp_path / "a.csv")
+    assert [line.tolist() for line in lines] == strokes
+
+
+def test_points_that_cannot_be_told_are_refused(tmp_path):
+    for text, says in (("1,2,3\n4,5,6\n", "3 columns without names"), ("a,b\n1,2\n", "are called a, b")):
+        (tmp_path / "a.csv").write_text(text)
+        with pytest.raises(ValueError, match=says):
+            list(read_drawings(tmp_path / "a.csv"))
+
+
+def test_pieces_are_joined_and_lines_beside_the_page_told(tmp_path):
+    page = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 50 50"><g stroke="rgb(1 2 3 / 50%)">{}</g></svg>'
+    pieces = "".join(f'<line x1="{k}" y1="{k % 3}" x2="{k + 1}" y2="{(k + 1) % 3}"/>' for k in range(12))
+    (tmp_path / "a.svg").write_text(page.format(pieces + '<path d="M30 30L40 40"/>'))
+    assert [len(line) for line in next(read_drawings(tmp_path / "a.svg"))] == [13, 2]
+    (tmp_path / "a.svg").write_text(page.format('<path d="M60 60L70 70"/>'))
+    with pytest.raises(ValueError, match="all its lines lie beside its page"):
+        list(read_drawings(tmp_path / "a.svg"))

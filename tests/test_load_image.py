@@ -101,8 +101,10 @@ def transparent(rng, color):
 
 
 def two_frames(rng):
-    frames = [draw_large(strokes, 300, 1.0).convert("P") for strokes in (FISH, LADDER)]
-    return saved(frames[0], "GIF", save_all=True, append_images=[frames[1].resize(frames[0].size)])
+    frames = [
+        ImageOps.pad(draw_large(strokes, 300, 1.0), (320, 320), color=(250, 250, 248)) for strokes in (FISH, LADDER)
+    ]
+    return saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
 
 def ruled_paper(rng):
@@ -157,7 +159,7 @@ VARIED = {
     "grey.png": (FISH, lambda rng: saved(draw_large(FISH, 350, 1.0).convert("L"), "PNG")),
     "sixteen_bits.png": (CAT, sixteen_bits),
     "palette.png": (CAT, lambda rng: saved(draw_large(CAT, 400, 1.0).quantize(8), "PNG")),
-    "first_frame.gif": (FISH, two_frames),
+    "last_frame.gif": (LADDER, two_frames),
     "black_on_nothing.png": (HOUSE, lambda rng: transparent(rng, "black")),
     "white_on_nothing.png": (HOUSE, lambda rng: transparent(rng, "white")),
     "chalk_on_blackboard.jpg": (CAT, large(CAT, 700, 1.4, "JPEG", color=(235, 235, 225), paper=(35, 60, 45))),

@@ -19,8 +19,10 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "seeds": set(),
     "safe_npz": set(),
     "utils": {"safe_npz"},
-    "read_image": set(),
-    "read_strokes": {"read_image", "utils"},
+    "find_paper": set(),
+    "draw_svg": set(),
+    "read_image": {"find_paper"},
+    "read_strokes": {"draw_svg", "read_image", "utils"},
     "render_svg2bitmap": {"read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
     "endings": {"utils"},
@@ -41,7 +43,8 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
-hparams safe_npz script seeds utils read_image read_strokes render_svg2bitmap pictures morph endings ink_scores tracer
+hparams safe_npz script seeds utils find_paper draw_svg read_image read_strokes render_svg2bitmap pictures morph endings
+ink_scores tracer
 """.split()
 
 

@@ -1,0 +1,477 @@
+"""Where the paper is in a photo, and what is printed on it: sheets are straightened, bars cut off, rulings taken away.
+
+Images are uint8 RGB ``[rows, columns, 3]``. Everything is sought on a small copy; doubtful finds are no finds, as a
+drawing may look like anything.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SIDE = 400  # pixels of the longer side, where sheets are sought
+MIN_SHARE, MAX_SHARE = 0.05, 0.985  # of the picture, that a sheet fills
+SMALL_SHARE = 0.2  # a sheet as small as that lies on something plain
+MIN_STEP = 4.0  # of lightness or colour (CIELAB), from the surface to the paper
+INSET = 0.012  # of a sheet's sides, that is cut off with its edge
+RULED_SIDE = 1000  # pixels of the longer side, where rulings are sought
+MIN_RULES = 5  # lines
+MIN_DOTS = 60
+
+
+def shrink(image: np.ndarray, longer: int) -> np.ndarray:
+    """The image with a longer side of at most ``longer`` pixels."""
+    scale = longer / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# A sheet on a table
+
+
+def find_sheet(image: np.ndarray) -> np.ndarray | None:
+    """Corners ``[4, 2]`` (x, y) of a sheet of paper, from the top left one clockwise; None if there is none to be seen.
+
+    A sheet has four straight sides, and another colour than what it lies on all along at least three of them; the
+    fourth may be the picture's rim.
+    """
+    small = shrink(image, SIDE)
+    if min(small.shape[:2]) < 60:
+        return None
+    # Ink, which is thin, goes; the sheet's sides stay. An odd window of a twenty-fifth of the picture.
+    window = max(5, SIDE // 25 | 1)
+    smooth = cv2.cvtColor(cv2.medianBlur(small, window), cv2.COLOR_RGB2LAB)
+    sharp = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1.2).astype(np.float32)
+    found = []
+    for mask in _regions(smooth):
+        corners = _quadrilateral(mask)
+        if corners is None:
+            continue
+        corners = _fit_sides(sharp, corners)
+        score = _score(sharp, small, corners)
+        if score > 0:
+            found.append((score, corners))
+    if not found:
+        return None
+    corners = max(found, key=lambda pair: pair[0])[1]
+    return corners * (np.array(image.shape[1::-1]) / np.array(small.shape[1::-1]))
+
+
+def _regions(smooth: np.ndarray):
+    """Masks (uint8, 255 inside) of regions that might be paper: of like colours, or grown from points."""
+    rows, columns = smooth.shape[:2]
+    pixels = smooth.reshape(-1, 3).astype(np.float32)
+    sample = pixels[:: max(1, len(pixels) // 4000)]
+    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 0.5)
+    for count in (2, 3, 4):
+        cv2.setRNGSeed(count)
+        if len(np.unique(sample, axis=0)) < count:
+            return
+        centres = cv2.kmeans(sample, count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
+        label = (pixels @ (-2 * centres.T) + np.square(centres).sum(axis=1)).argmin(axis=1).reshape(rows, columns)
+        for k in range(count):
+            yield from _parts((label == k).astype(np.uint8) * 255)
+    for tolerance in (2, 4, 8):
+        seen = np.zeros((rows + 2, columns + 2), np.uint8)
+        for y in np.linspace(0.15, 0.85, 6):
+            for x in np.linspace(0.15, 0.85, 6):
+                seed = int(x * columns), int(y * rows)
+                if not seen[seed[1] + 1, seed[0] + 1]:
+                    before = seen.copy()
+                    cv2.floodFill(
+                        smooth, seen, seed, 0, (tolerance,) * 3, (tolerance,) * 3, 4 | cv2.FLOODFILL_MASK_ONLY
+                    )
+                    yield from _parts((seen - before)[1:-1, 1:-1] * 255)
+
+
+def _parts(mask: np.ndarray):
+    """The large connected parts of a mask, each without holes."""
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    for contour in contours:
+        if MIN_SHARE < cv2.contourArea(contour) / mask.size < MAX_SHARE:
+            yield contour[:, 0].astype(np.float32)
+
+
+def _quadrilateral(contour: np.ndarray) -> np.ndarray | None:
+    """Four corners ``[4, 2]``, clockwise from the top left, of a contour ``[n, 2]`` that has about that shape."""
+    hull = cv2.convexHull(contour)
+    area, around = cv2.contourArea(hull), cv2.arcLength(hull, True)
+    if cv2.contourArea(contour) < 0.85 * area:
+        return None
+    for tolerance in np.linspace(0.01, 0.08, 15):
+        corners = cv2.approxPolyDP(hull, tolerance * around, True)[:, 0]
+        if len(corners) <= 4:
+            break
+    if len(corners) != 4 or cv2.contourArea(corners) < 0.85 * area:
+        return None
+    return _ordered(corners.astype(float))
+
+
+def _ordered(corners: np.ndarray) -> np.ndarray:
+    """Corners clockwise, as they are seen; the first two are those of the side that lies highest."""
+    centre = corners.mean(axis=0)
+    angles = np.arctan2(*(corners - centre)[:, ::-1].T)
+    corners = corners[np.argsort(angles)]
+    middles = (corners + np.roll(corners, -1, axis=0)) / 2 - centre
+    directions = middles / np.maximum(np.linalg.norm(middles, axis=1, keepdims=True), 1e-9)
+    return np.roll(corners, -np.argmin(directions[:, 1]), axis=0)
+
+
+def _side(corners, k, count=48):
+    """(points ``[count, 2]`` along side k without its ends, unit normal to the inside)."""
+    start, end = corners[k], corners[(k + 1) % 4]
+    along = (end - start) / max(np.linalg.norm(end - start), 1e-9)
+    return start + np.linspace(0.06, 0.94, count)[:, None] * (end - start), np.array([-along[1], along[0]])
+
+
+def _sample(image, points):
+    """The image's values ``[..., channels]`` at points ``[..., 2]``, as they are at the rim beyond it."""
+    points = points.astype(np.float32)
+    flat = points.reshape(-1, 1, 2)
+    values = cv2.remap(image, flat[..., 0], flat[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return values.reshape(*points.shape[:-1], -1)
+
+
+def _fit_sides(sharp: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Corners moved so that each side lies where the colour changes most across it."""
+    limit = np.array(sharp.shape[1::-1]) - 1
+    for reach in (12, 6):
+        lines = []
+        for k in range(4):
+            points, normal = _side(corners, k)
+            offsets = np.arange(-reach, reach + 0.5)
+            across = points[:, None] + offsets[:, None] * normal
+            change = np.linalg.norm(np.diff(_sample(sharp, across), axis=1), axis=2)
+            inside = ((across >= 0) & (across <= limit)).all(axis=2)
+            change = change * (inside[:, 1:] & inside[:, :-1])
+            best = offsets[change.argmax(axis=1)] + 0.5
+            weight = change.max(axis=1) > 0.4 * np.median(change.max(axis=1)) + 1e-6
+            at = np.linspace(-1, 1, len(points))
+            for _ in range(4):
+                if weight.sum() < 8:
+                    break
+                slope, middle = np.polyfit(at[weight], best[weight], 1)
+                away = np.abs(best - middle - slope * at)
+                weight = away <= max(1.5, 1.5 * np.median(away))
+            if weight.sum() < 8 or max(abs(middle), abs(slope)) > 1.5 * reach:
+                slope = middle = 0.0
+            lines.append((points[0] + (middle - slope) * normal, points[-1] + (middle + slope) * normal))
+        moved = np.array([_crossing(lines[k - 1], lines[k]) for k in range(4)])
+        if not np.isfinite(moved).all() or np.abs(moved - corners).max() > 4 * reach:
+            return corners
+        corners = moved
+    return corners
+
+
+def _crossing(one, other):
+    """Where two lines, each of two points, meet; NaN if they do not."""
+    (p, q), (r, s) = one, other
+    d, e = q - p, s - r
+    cross = d[0] * e[1] - d[1] * e[0]
+    if abs(cross) < 1e-6:
+        return np.full(2, np.nan)
+    return p + d * ((r - p)[0] * e[1] - (r - p)[1] * e[0]) / cross
+
+
+def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray) -> float:
+    """How surely the corners are those of a sheet; 0: they are not."""
+    rows, columns = sharp.shape[:2]
+    size = np.array([columns, rows])
+    if (
+        (corners < -0.1 * size).any()
+        or (corners > 1.1 * size).any()
+        or not cv2.isContourConvex(corners.astype(np.float32))
+    ):
+        return 0.0
+    share = cv2.contourArea(corners.astype(np.float32)) / (rows * columns)
+    lengths = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    edges = (np.roll(corners, -1, axis=0) - corners) / np.maximum(lengths, 1e-9)[:, None]
+    turns = np.degrees(np.arccos(np.clip((edges * np.roll(edges, -1, axis=0)).sum(axis=1), -1, 1)))
+    odd = np.abs(turns - 90).max() > 28 or lengths.min() < 0.12 * size.min()
+    opposite = [lengths[k] / max(lengths[k + 2], 1e-9) for k in (0, 1)]
+    if odd or not MIN_SHARE < share < MAX_SHARE or max(max(opposite), 1 / min(opposite)) > 1.8:
+        return 0.0
+    steps, directions, at_rim = [], [], 0
+    for k in range(4):
+        points, normal = _side(corners, k)
+        rim = np.minimum(points, size - 1 - points).min(axis=1) < 3
+        if rim.mean() > 0.8:
+            at_rim += 1
+            continue
+        step = np.median(
+            [_sample(sharp, points + d * normal) - _sample(sharp, points - d * normal) for d in (3, 5, 8)], axis=0
+        )
+        mean = np.median(step[~rim], axis=0)
+        length = max(float(np.linalg.norm(mean)), 1e-6)
+        steady = ((step[~rim] @ mean) / length > 0.35 * length).mean()
+        if length < MIN_STEP or steady < 0.85 or not _goes_on(sharp, points[~rim], normal, mean):
+            return 0.0
+        steps.append(length * steady)
+        directions.append(mean / length)
+    if at_rim > 1 or min(a @ b for a in directions for b in directions) < 0.2:
+        return 0.0
+    if share < SMALL_SHARE and _clutter(small, corners) > 0.004:
+        return 0.0
+    return min(steps) * share**0.25
+
+
+def _goes_on(sharp, points, normal, step) -> bool:
+    """Whether the surface beside a sheet is broader than a drawn line, as far as it is to be seen."""
+    size, length = np.array(sharp.shape[1::-1]), float(np.linalg.norm(step))
+    for distance in (12, 18, 24):
+        beyond = points - distance * normal
+        seen = ((beyond >= 1) & (beyond < size - 1)).all(axis=1)
+        if seen.sum() >= 8:
+            away = (_sample(sharp, points + 5 * normal) - _sample(sharp, beyond)) @ step / length
+            if (away[seen] > 0.3 * length).mean() < 0.7:
+                return False
+    return True
+
+
+def outside_of(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """The colours ``[n, 3]`` around a sheet, a little way from its edge."""
+    outside = np.ones(image.shape[:2], np.uint8)
+    centre = corners.mean(axis=0)
+    cv2.fillConvexPoly(outside, (centre + 1.12 * (corners - centre)).round().astype(np.int32), 0)
+    return image[outside > 0] if outside.any() else np.zeros((1, *image.shape[2:]), image.dtype)
+
+
+def _clutter(small: np.ndarray, corners: np.ndarray) -> float:
+    """Share of the pixels outside the corners where there are lines, as of a drawing."""
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    away = np.abs(grey.astype(int) - cv2.medianBlur(grey, 15))
+    return float((outside_of(away, corners) > 30).mean())
+
+
+def straighten(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """The sheet with these corners (as ``find_sheet`` gives them) seen from straight above, without its edge."""
+    centre = corners.mean(axis=0)
+    corners = centre + (corners - centre) * (1 - 2 * INSET)
+    lengths = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    width, height = max(2, round((lengths[0] + lengths[2]) / 2)), max(2, round((lengths[1] + lengths[3]) / 2))
+    target = np.float32([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)])
+    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
+    return cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Bars along the rim
+
+
+def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Box (left, top, right, bottom) of what lies between bars along the rim: letterboxes, bars of a screenshot.
+
+    A bar is parted from the rest by a straight step of colour, from rim to rim, and is plain; or it fills at most a
+    fifth. Thin ones are left, as they may be lines. None if there is no bar.
+    """
+    small = cv2.cvtColor(shrink(image, SIDE), cv2.COLOR_RGB2LAB).astype(np.float32)
+    top, bottom = _bar(small), _bar(small[::-1])
+    middle = small[top : small.shape[0] - bottom].transpose(1, 0, 2)
+    left, right = _bar(middle), _bar(middle[::-1])
+    if not any((left, top, right, bottom)):
+        return None
+    scale = max(image.shape[:2]) / max(small.shape[:2])
+    inner = [int(np.ceil((side + 2) * scale)) if side else 0 for side in (left, top, right, bottom)]
+    box = inner[0], inner[1], image.shape[1] - inner[2], image.shape[0] - inner[3]
+    return box if min(box[2] - box[0], box[3] - box[1]) > 0.1 * min(image.shape[:2]) else None
+
+
+def _bar(lab: np.ndarray) -> int:
+    """Rows of the bar along the upper rim of an image in CIELAB; 0: none."""
+    rows, best = len(lab), 0
+    median = np.median(lab[:, ::2], axis=1)  # [rows, 3]
+    ys = np.arange(max(5, rows // 25), int(0.45 * rows))
+    ys = ys[np.linalg.norm(median[ys - 2] - median[ys + 2], axis=1) >= 8]
+    for y in ys:
+        step = lab[y + 2] - lab[y - 2]
+        mean = np.median(step, axis=0)
+        length = np.linalg.norm(mean)
+        if length < 8 or ((step @ mean) / length > 0.4 * length).mean() < 0.97:
+            continue
+        outer, inner = median[: y - 2], median[y + 2 : y + 2 + rows // 8]
+        other = np.linalg.norm(np.median(outer, axis=0) - np.median(inner, axis=0)) > 8
+        if other and (y < 0.2 * rows or (np.abs(lab[: y - 2] - outer[0]).max(axis=2) < 8).mean() > 0.98):
+            best = int(y)
+    return best
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Rulings
+
+
+class Rule(NamedTuple):
+    """A printed line, as y over x (or x over y) in the small image."""
+
+    curve: np.ndarray  # [length] pixels across, at each pixel along
+    darkness: float  # grey levels
+
+
+def without_rulings(image: np.ndarray) -> np.ndarray:
+    """The image with squares, lines or dots that are printed on its paper painted over; itself if there are none."""
+    small = shrink(image, RULED_SIDE)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    if np.median(grey) < 110:
+        return image
+    window = max(9, RULED_SIDE // 70 | 1)
+    paper = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
+    dark = paper.astype(np.float32) - grey
+    level = max(6.0, 4 * float(np.median(dark)))
+    across = _rules(dark, level)
+    down = _rules(np.ascontiguousarray(dark.T), level, bool(across))
+    if not across and down:
+        across = _rules(dark, level, True)
+    painted = image
+    if across:
+        painted = _paint(painted, across, small.shape[1])
+    if down:
+        painted = _paint(painted.transpose(1, 0, 2), down, small.shape[0]).transpose(1, 0, 2)
+    if across or down:
+        return np.ascontiguousarray(painted)
+    return _without_dots(image, dark, level)
+
+
+def _rules(dark: np.ndarray, level: float, single: bool = False) -> list[Rule]:
+    """Lines that go from the left to the right rim, many and at equal distances; ``single``: one of them is enough."""
+    rows, columns = dark.shape
+    if min(rows, columns) < 100:
+        return []
+    ridge = (dark > level) & (
+        dark >= cv2.dilate(dark, np.ones((3, 1), np.uint8))
+    )  # the middle of what is thin this way
+    points = np.argwhere(ridge)
+    if len(points) < 100:
+        return []
+    angles = np.radians(np.arange(-15, 15.1, 0.4))
+    middle = (columns - 1) / 2
+    best, votes = None, -1.0
+    x, y = points[:, 1] - middle, points[:, 0].astype(float)
+    some = slice(None, None, max(1, len(x) // 8000))
+    for angle in angles:  # of the sharpest profile
+        bins = np.bincount(np.maximum(0, y[some] - np.tan(angle) * x[some] + columns * 0.3).astype(int))
+        sharp = np.square(bins.astype(float)).sum()
+        if sharp > votes:
+            best, votes = angle, sharp
+    rules = []
+    for angle in best + np.radians(np.arange(-3, 3.1, 0.5)):  # lines that run together, in perspective
+        bins = np.bincount(np.maximum(0, y - np.tan(angle) * x + columns * 0.3).astype(int), minlength=2)
+        wide = bins + np.concatenate([bins[1:], [0]])
+        for peak in np.flatnonzero(wide > 0.35 * columns):
+            rules.append((int(wide[peak]), peak + 1 - columns * 0.3, np.tan(angle)))
+    return _family(dark, level, sorted(rules, reverse=True)[:600], single)
+
+
+def _family(dark, level, lines, single) -> list[Rule]:
+    """Of candidate lines (votes, y in the middle, slope), the printed ones."""
+    rows, columns = dark.shape
+    at, found, taken = np.arange(columns), [], np.zeros(rows + 2 * columns, bool)
+    limit = 0.55
+    for _, y, slope in lines:
+        middle = round(y) + columns // 2
+        if taken[max(middle - 3, 0) : middle + 4].any():
+            continue
+        curve, hit, values = _follow(dark, level, y + slope * (at - (columns - 1) / 2))
+        inside = (curve >= 2) & (curve < rows - 2)
+        if inside.sum() < 0.5 * columns or hit[inside].mean() < limit:
+            continue
+        ends = np.array_split(hit[inside], 8)
+        if min(ends[0].mean(), ends[-1].mean()) < 0.35:  # a drawn line ends before the rim
+            continue
+        where = round(float(curve[columns // 2])) + columns // 2
+        if taken[max(where - 3, 0) : where + 4].any():
+            continue
+        taken[where] = True
+        found.append(Rule(curve, float(np.median(values[inside & hit]))))
+    if single:
+        return found
+    found.sort(key=lambda rule: float(rule.curve[columns // 2]))
+    gaps = np.diff([rule.curve[columns // 2] for rule in found])
+    if len(found) < MIN_RULES or (np.abs(gaps / np.median(gaps) - 1) < 0.3).mean() < 0.5:
+        return []
+    return found
+
+
+def _follow(dark, level, curve):
+    """(curve drawn to the ridge near it, where it hits dark, how dark it is there) along a line."""
+    rows, columns = dark.shape
+    at = np.arange(columns)
+    for degree, reach in ((1, 3), (2, 2)):
+        offsets = np.arange(-reach, reach + 1)
+        ys = np.clip(np.rint(curve)[:, None] + offsets, 0, rows - 1).astype(int)
+        near = dark[ys, at[:, None]]
+        values = near.max(axis=1)
+        hit = values > level
+        if hit.sum() > columns // 4:
+            best = ys[at, near.argmax(axis=1)]
+            parameters = np.polyfit(at[hit], best[hit] - curve[hit], degree)
+            curve = curve + np.clip(np.polyval(parameters, at), -reach, reach)
+    ys = np.clip(np.rint(curve)[:, None] + np.arange(-1, 2), 0, rows - 1).astype(int)
+    values = dark[ys, at[:, None]].max(axis=1)
+    return curve, values > level, values
+
+
+def _paint(image: np.ndarray, rules: list[Rule], small_columns: int) -> np.ndarray:
+    """Rules painted over, but for ink that crosses them: as dark above and below, or darker than the rule."""
+    rows, columns = image.shape[:2]
+    scale = columns / small_columns
+    painted = image.copy()
+    at = np.arange(columns)
+    half = max(1, round(1.6 * scale))
+    for rule in rules:
+        curve = np.interp(at / scale, np.arange(small_columns), rule.curve) * scale
+        ys = np.rint(curve).astype(int)
+        offsets = np.arange(-half, half + 1)
+        band = np.clip(ys[:, None] + offsets, 0, rows - 1)
+        colors = image[band, at[:, None]].astype(int)  # [columns, band, 3]
+        best = None
+        for lean in (-2, -1, 0, 1, 2):  # what ink may cross along
+            reach = half + 1
+            above = image[np.clip(ys - reach, 0, rows - 1), np.clip(at - lean * reach, 0, columns - 1)].astype(int)
+            below = image[np.clip(ys + reach, 0, rows - 1), np.clip(at + lean * reach, 0, columns - 1)].astype(int)
+            lighter = np.maximum(above, below)
+            best = (
+                lighter
+                if best is None
+                else np.where(lighter.sum(1, keepdims=True) < best.sum(1, keepdims=True), lighter, best)
+            )
+        plain = np.maximum(
+            image[np.clip(ys - half - 1, 0, rows - 1), at], image[np.clip(ys + half + 1, 0, rows - 1), at]
+        )
+        darkness = plain.astype(int).mean(axis=1)[:, None] - colors.mean(axis=2)
+        ink = darkness > 1.6 * rule.darkness + 12
+        new = np.maximum(colors, best[:, None])
+        painted[band, at[:, None]] = np.where(ink[..., None], colors, new).astype(np.uint8)
+    return painted
+
+
+def _without_dots(image: np.ndarray, dark: np.ndarray, level: float) -> np.ndarray:
+    """The image without the dots of dotted paper: many, small, alike, and all over it."""
+    mask = (dark > level).astype(np.uint8)
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas, size = stats[:, cv2.CC_STAT_AREA], stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
+    small = (areas < 80) & (size <= 12) & (np.arange(count) > 0)
+    if small.sum() < MIN_DOTS:
+        return image
+    usual = np.median(areas[small & (areas >= 2)]) if (small & (areas >= 2)).any() else 1
+    dots = small & (areas >= 0.25 * usual) & (areas <= 3.5 * usual + 2)
+    cells = np.zeros((6, 6), bool)
+    at = (centres[dots] / np.array(dark.shape[::-1]) * 6).astype(int).clip(0, 5)
+    cells[at[:, 1], at[:, 0]] = True
+    if dots.sum() < MIN_DOTS or cells.mean() < 0.7 or not _is_regular(centres[dots]):
+        return image
+    spots = cv2.dilate(dots[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
+    spots = cv2.resize(spots, image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+    window = max(9, 2 * round(12 * max(image.shape[:2]) / RULED_SIDE) + 1)
+    paper = cv2.morphologyEx(image, cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
+    return np.where(spots[..., None], paper, image)
+
+
+def _is_regular(centres: np.ndarray) -> bool:
+    """Whether points ``[n, 2]`` are at like distances from their next ones, as a grid's are."""
+    from scipy import spatial
+
+    distances = spatial.cKDTree(centres).query(centres, k=2)[0][:, 1]
+    return bool((np.abs(distances / np.median(distances) - 1) < 0.25).mean() > 0.5)

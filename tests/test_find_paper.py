@@ -1,0 +1,143 @@
+"""Drawings in pictures as people have them: on tables, squared paper, in frames, cut to their ink, as hairlines."""
+
+import io
+
+import numpy as np
+import pytest
+from benchmark_images import KINDS, diagonals_lost, dots_lost, encoded
+from PIL import Image, ImageDraw
+from test_load_image import CAT, FISH, HOUSE, LADDER, SVG
+
+import read_image
+from ink_scores import ink_scores
+from read_image import load_image, parse_crop, read_picture
+from render_svg2bitmap import rasterize
+
+SIDE = 48
+
+
+def likeness(path, strokes, **how):
+    """Ink F1 at 2 pixels of what is read, against the training bitmap."""
+    return ink_scores(rasterize(strokes, SIDE, SIDE)[None], load_image(path, SIDE, SIDE, **how)[None], 2.0)[0][0]
+
+
+def sketch(size=(300, 240), colors=((250, 250, 250), (20, 20, 20))):
+    """A picture of an ellipse and a line."""
+    picture = Image.new("RGB", size, colors[0])
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((60, 40, 200, 190), outline=colors[1], width=4)
+    pen.line((80, 60, 150, 120), fill=colors[1], width=4)
+    return picture
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("degrade", "clean")])
+def test_the_drawing_is_read_from(tmp_path, kind):
+    rng = np.random.default_rng(1)
+    for strokes in (CAT, HOUSE, FISH)[: 2 if kind in ("table", "note", "framed") else 1]:
+        (tmp_path / "a").write_bytes(KINDS[kind](strokes, rng))
+        assert likeness(tmp_path / "a", strokes) > 0.85
+
+
+def test_a_drawn_box_is_no_sheet(tmp_path):
+    rng = np.random.default_rng(2)
+    for kind in ("clean", "trimmed", "tilted"):
+        (tmp_path / "a").write_bytes(KINDS[kind](HOUSE, rng))
+        assert likeness(tmp_path / "a", HOUSE) > 0.85
+        (tmp_path / "a").write_bytes(KINDS[kind](LADDER, rng))
+        assert likeness(tmp_path / "a", LADDER) > 0.8
+
+
+def test_dots_and_diagonals_stay(tmp_path):
+    assert dots_lost(np.random.default_rng(0), 8, tmp_path) == 0
+    assert diagonals_lost(np.random.default_rng(0), 12, tmp_path) == 0
+
+
+LINE = "<path d='M10,10 L60,20 40,60 10,50' fill='none' {}/>"
+PAGE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {0}">{1}</svg>'
+SVGS = {
+    "hairline": PAGE.format(100, LINE.format("stroke='black' stroke-width='0.005'")),
+    "large_page": PAGE.format(9000, LINE.format("stroke='black'")),
+    "white_on_dark": PAGE.format(900, "<rect width='900' height='900' fill='#112'/>" + LINE.format("stroke='white'")),
+    "white_on_nothing": PAGE.format(100, LINE.format("stroke='white' stroke-width='0.1'")),
+    "percent": PAGE.format(100, LINE.format("stroke='rgb(20 20 20 / 90%)' opacity='90%'")),
+    "unknown": PAGE.format(100, LINE.format("stroke='no colour' opacity='?'")),
+    "whole_size": PAGE.format(100, LINE.format("stroke='black'")).replace("<svg ", "<svg width='100%' height='100%' "),
+    "named": '<!DOCTYPE svg [<!ENTITY ns "http://www.w3.org/2000/svg">]>'
+    + PAGE.format(100, LINE.format("stroke='black'")).replace('"http://www.w3.org/2000/svg"', '"&ns;"'),
+}
+
+
+@pytest.mark.parametrize("name", SVGS)
+def test_svg(tmp_path, name):
+    (tmp_path / "plain.svg").write_text(PAGE.format(70, LINE.format("stroke='black'")))
+    (tmp_path / "a.svg").write_text(SVGS[name])
+    plain, bitmap = (load_image(tmp_path / f"{name}.svg", SIDE, SIDE)[None] for name in ("plain", "a"))
+    assert ink_scores(plain, bitmap, 1.0)[0][0] > 0.9
+
+
+def test_svg_beside_its_page_and_with_foreign_entities(tmp_path):
+    (tmp_path / "a.svg").write_text(PAGE.format(8, LINE.format("stroke='black'")))
+    with pytest.raises(ValueError, match=r"a\.svg cannot be read: all its lines lie beside its page"):
+        load_image(tmp_path / "a.svg", SIDE, SIDE)
+    (tmp_path / "a.svg").write_text('<!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + SVG.format("&a;"))
+    with pytest.raises(ValueError, match="save it again as plain SVG"):
+        load_image(tmp_path / "a.svg", SIDE, SIDE)
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "avif", "jp2", "jfif"])
+def test_formats_and_last_frames(tmp_path, ending):
+    frames = [Image.new("RGB", (300, 240), "white"), sketch()]
+    if ending in ("gif", "webp", "png"):
+        frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=[frames[1], frames[0]])
+    else:
+        frames[1].save(tmp_path / f"a.{ending}", "JPEG" if ending == "jfif" else None)
+    frames[1].save(tmp_path / "plain.bmp")
+    plain = load_image(tmp_path / "plain.bmp", SIDE, SIDE)
+    assert ink_scores(plain[None], load_image(tmp_path / f"a.{ending}", SIDE, SIDE)[None], 1.0)[0][0] > 0.95
+
+
+def test_heic_names_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(ValueError, match="save it as JPEG, or pip install pillow-heif"):
+        load_image(tmp_path / "a.HEIC", SIDE, SIDE)
+
+
+def test_crop(tmp_path):
+    page = Image.new("RGB", (900, 240), (250, 250, 250))
+    page.paste(sketch(), (0, 0))
+    page.paste(sketch(colors=((250, 250, 250), (200, 20, 20))).rotate(90, expand=True).resize((300, 240)), (600, 0))
+    page.save(tmp_path / "two.png")
+    sketch().save(tmp_path / "one.png")
+    one = load_image(tmp_path / "one.png", SIDE, SIDE)
+    for text in ("0,0,0.333,1", "0,0,300,240"):
+        part = load_image(tmp_path / "two.png", SIDE, SIDE, crop=parse_crop(text))
+        assert ink_scores(one[None], part[None], 1.0)[0][0] > 0.95
+    with pytest.raises(ValueError, match="lies outside its 900 x 240 pixels"):
+        load_image(tmp_path / "two.png", SIDE, SIDE, crop=parse_crop("1000,0,1200,100"))
+    for text in ("1,2,3", "0.5,0,0.2,1", "a,b,c,d", "nan,0,1,1"):
+        with pytest.raises(ValueError, match="expected left,top,right,bottom"):
+            parse_crop(text)
+
+
+def test_doubts_are_told(tmp_path):
+    sketch().save(tmp_path / "sure.png")
+    assert read_picture(tmp_path / "sure.png", SIDE, SIDE).doubts == []
+    page = Image.new("RGB", (3000, 2400), (250, 250, 250))
+    page.paste(sketch(), (1000, 1000))
+    buffer = io.BytesIO(encoded(page))
+    (tmp_path / "small.png").write_bytes(buffer.getvalue())
+    assert "fills" in read_picture(tmp_path / "small.png", SIDE, SIDE).doubts[0]
+    two = Image.new("RGB", (900, 240), (250, 250, 250))
+    two.paste(sketch(), (0, 0))
+    two.paste(sketch(), (600, 0))
+    two.save(tmp_path / "two.png")
+    assert "2 separate things" in read_picture(tmp_path / "two.png", SIDE, SIDE).doubts[0]
+
+
+def test_blank_frames_do_not_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr(read_image, "MAX_BLANK_FRAMES", 2)
+    frames = [Image.new("P", (30, 30), k % 2) for k in range(6)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=50)
+    with pytest.raises(ValueError, match="no ink"):
+        load_image(tmp_path / "a.gif", SIDE, SIDE)
