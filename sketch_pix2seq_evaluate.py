@@ -183,8 +183,9 @@ def score_drawings(
         bitmaps = rasterize_augmented(rasterize_all, hps, rescale, drawings, test.labels)
         first = bitmaps if first is None else first
         if "ink" in args.scores:
-            to_end = np.array([len(drawing) >= test.max_seq_len for drawing in drawings], float)
-            scores = score_ink(persons, drawings) | {"to_end": to_end}
+            scores = score_ink(persons, drawings)
+            if args.guide == 1:  # ink that is left ends a guided drawing, not its length
+                scores["to_end"] = np.array([len(drawing) >= test.max_seq_len for drawing in drawings], float)
             report["ink"][f"temperature {temperature}"] = summarise_ink(scores, args.seed)
         if "rec" in args.scores:
             shown = bitmaps if is_small else to_judge(hps, rescale, drawings, test.labels)
@@ -403,7 +404,7 @@ def parse_args(argv) -> argparse.Namespace:
     )
     parser.add_argument("--pen_temperature", type=positive_number, help="of the pen state (default: the temperature)")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="score on the ink of pictures instead of on data")
-    add_switch(parser, "tracer", "score a tracer's lines, too: pip install scikit-image sknw")
+    add_switch(parser, "tracer", "score a tracer's lines, too: pip install sknw")
     add_switch(parser, "noise", "encode with noise, as the original does; without, the mean is the code")
     return parser.parse_args(argv)
 

@@ -1,6 +1,6 @@
 """A tracer, to compare with: skeleton, graph, simplified lines, the nearest piece first. It knows ink, and no hand.
 
-Needs ``pip install scikit-image sknw``. No TensorFlow here.
+Needs ``pip install sknw``. No TensorFlow here.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ def trace(bitmap: np.ndarray) -> np.ndarray:
         from skimage.measure import approximate_polygon
         from skimage.morphology import skeletonize
     except ImportError as error:
-        raise ValueError(f"a tracer needs {error.name}: pip install scikit-image sknw") from None
+        raise ValueError(f"a tracer needs {error.name}: pip install sknw") from None
     graph = sknw.build_sknw(skeletonize(bitmap < INK_BELOW), multi=True, iso=True, ring=True)
     pieces = []
     for one, other, edge in graph.edges(data=True):

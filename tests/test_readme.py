@@ -40,7 +40,7 @@ NOT_RUN = {
     'pip install "tensorflow[and-cuda]==2.21.*"': "needs a GPU; its version is compared below",
     "pip install vpype": "the tests run with it",
     "vpype read t0.1_1_plotter.svg stat": "test_sampling.py",
-    "pip install scikit-image sknw": "the tests run with it",
+    "pip install sknw": "the tests run with it",
     "make demo": "runs for minutes; its recipe is run below",
     "make test": "runs this",
     "make test PYTHON=python3.12": "runs this",
