@@ -41,6 +41,12 @@ NOT_RUN = {
     "pip install vpype": "the tests run with it",
     "vpype read t0.1_1_plotter.svg stat": "test_sampling.py",
     "pip install sknw": "the tests run with it",
+    "pip install pillow-heif": "the tests run with it",
+    'python sketch_pix2seq_evaluate.py --model_dir assets/pixels --hparams="data_set=[never_seen]" --scores ink '
+    "--temperatures 0.1 --guide 8 --tracer": "needs QuickDraw; test_evaluate.py",
+    "python sketch_pix2seq_evaluate.py --model_dir assets/pixels --images photos --temperatures 0.1 --guide 8": (
+        "test_evaluate.py"
+    ),
     "make demo": "runs for minutes; its recipe is run below",
     "make test": "runs this",
     "make test PYTHON=python3.12": "runs this",
@@ -48,7 +54,6 @@ NOT_RUN = {
     "make soak": "runs for long",
     "python tests/test_reference.py": "test_reference.py",
     "python datasets/benchmark_render.py inkscape datasets/npz/aaron_sheep.npz": "needs Inkscape; test_render.py",
-    "python sketch_pix2seq_evaluate.py --model_dir assets/pretrained": "needs SPG-20; test_pretrained.py",
     "python sketch_pix2seq_evaluate.py --model_dir assets/pretrained --evaluation_dir outputs/pretrained": (
         "needs SPG-20; test_pretrained.py"
     ),
