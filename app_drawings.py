@@ -3,7 +3,6 @@
 Each function raises ValueError with a line for the page. The layout and the server: sketch_pix2seq_app.py.
 """
 
-import base64
 import dataclasses
 import functools
 import html
@@ -19,14 +18,24 @@ from PIL import Image
 from endings import find_endings, read_candidates
 from ink_scores import INK_BELOW, ink_scores, scaled
 from morph import morph_drawings, morph_gif, morph_svg
-from pictures import MARGIN, PAGES, Style, animated_svg, gif_bytes, json_text, picture_lines, plotter_svg, render_image
+from pictures import (
+    MARGIN,
+    PAGES,
+    Style,
+    animated_svg,
+    data_uri,
+    gif_bytes,
+    json_text,
+    picture_lines,
+    plotter_svg,
+    render_image,
+)
 from read_image import open_image, read_drawing
 from render_svg2bitmap import png_bytes, rasterize_all
-from sampler import Sampler, begin_lines, content_keys, draw_codes, make_sampler
+from sampler import GUIDE, Sampler, begin_lines, content_keys, draw_codes, make_sampler
 from seeds import seed_for
 from utils import category_name, lines_to_strokes, load_strokes, slerp
 
-GUIDE = 8  # candidates for each stroke
 SHOWN = 4  # drawings of which to choose one
 SIDE = 1000  # of the sheet, in its own units
 MAX_STROKES, MAX_POINTS = 500, 20_000  # on the sheet
@@ -191,10 +200,6 @@ SPEEDS = {"slowly": 0.4, "at normal speed": 1, "fast": 3}
 def still_svg(strokes: np.ndarray, prefix: int) -> str:
     """The SVG without the numbers by which it moves."""
     return re.sub(r' pathLength="1"| style="[^"]*"', "", animated_svg(strokes, STYLE, prefix, inline=True))
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def encode_drawing(drawn: Drawn, choice: dict) -> dict:

@@ -19,20 +19,21 @@ import tensorflow as tf
 from hparams import HParams
 from rnn import CELLS, Initializer, dropout_mask, unroll
 
+# A deep, normalised encoder, little noise on z, and a plain LSTM that knows where its pen is.
+NORMALISED = dict(
+    enc_model="deep_cnn", presig_bias=-6.0, use_position=True, dec_model="lstm", use_recurrent_dropout=False
+)
 PRESETS = {  # name -> changes to get_default_hparams()
     "default": {},
     # Draws what it sees within minutes on two cores.
     "demo": dict(
+        NORMALISED,
         num_steps=2400,
         save_every=400,
-        enc_model="deep_cnn",
         enc_filters=[8, 16, 32, 64],
-        presig_bias=-6.0,
-        use_position=True,
         position_noise_std=0.1,
         drawing_extent=10.0,
         pixel_features=64,
-        dec_model="lstm",
         dec_rnn_size=256,
         z_size=64,
         batch_size=50,
@@ -40,50 +41,41 @@ PRESETS = {  # name -> changes to get_default_hparams()
         learning_rate=0.003,
         decay_rate=0.9986,
         min_learning_rate=0.0001,
-        use_recurrent_dropout=False,
         random_scale_factor=0.0,
         augment_stroke_prob=0.0,
     ),
     # Draws whatever it sees, by pixel-aligned features: the weights in assets/pixels.
     "pixels": dict(
+        NORMALISED,
         img_H=96,
         img_W=96,
         num_steps=25_001,
         save_every=1000,
-        enc_model="deep_cnn",
         enc_filters=[8, 16, 32, 64, 128],
-        presig_bias=-6.0,
-        use_position=True,
         position_noise_std=0.15,
         drawing_extent=10.0,
         pixel_features=96,
         pixel_features_dropout=0.1,
-        dec_model="lstm",
         dec_rnn_size=384,
         learning_rate=0.001,
         decay_rate=0.99986,
         min_learning_rate=0.00003,
-        use_recurrent_dropout=False,
         augment_bitmaps=True,
         bitmap_noise=0.1,
         random_rotation=20.0,
     ),
     # Draws its own categories from z alone far better than the paper's model: the weights in assets/pretrained.
     "sharp": dict(
+        NORMALISED,
         num_steps=28_000,
         save_every=1000,
-        enc_model="deep_cnn",
         enc_filters=[16, 32, 64, 128],
-        presig_bias=-6.0,
-        use_position=True,
         position_noise_std=0.1,
         position_features=32,
-        dec_model="lstm",
         dec_rnn_size=384,
         learning_rate=0.002,
         decay_rate=0.99986,
         min_learning_rate=0.00003,
-        use_recurrent_dropout=False,
         augment_bitmaps=True,
         random_rotation=8.0,
         mirror_prob=0.5,

@@ -17,9 +17,9 @@ import tensorflow as tf
 from scipy import ndimage
 
 from extensions import PixelAlignedFeatures, where_rows
+from ink_scores import INK_BELOW
 from model import START, Code, Model, draw_point, mixture_params, sample_batch
 
-INK_BELOW = 160  # grey level
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
 REACH = 0.5  # a line covers ink within this distance, and within a pixel
 MIN_SCORE = 0.8  # of a stroke that is kept
@@ -253,13 +253,14 @@ def _compiled(model: Model):
     return draw, follow
 
 
-def _page_of_units(model, code, images, temperature, seeds):
+def _page_of_units(model, code, images, temperature, rngs):
     """(position of the start ``[N, 2]``, pixels per unit ``[N]``): where normalised strokes lie on their page."""
     hps, (rows, height, width) = model.hps, images.shape
     if hps.drawing_extent and hps.use_position:
         per_unit = min(height, width) / (hps.drawing_extent + PixelAlignedFeatures.MARGIN)
         return np.tile([width / 2, height / 2], (rows, 1)), np.full(rows, per_unit)
     # Such a model does not know its page: a plain drawing tells, laid on the ink.
+    seeds = [int(rng.integers(2**63)) for rng in rngs]
     start, per_unit = np.zeros((rows, 2)), np.ones(rows)
     for n, drawing in enumerate(sample_batch(model, code, hps.max_seq_len, temperature, seed=seeds)):
         y, x = np.nonzero(images[n] < INK_BELOW)
@@ -280,26 +281,30 @@ class GuidedDrawings:
         self.model, self.page = model, Page(images)
         self.temperatures = temperatures  # of points, and of pen states: each [N, k]
         self.draw, self.follow = _compiled(model)
-        # where each pen is, and pixels per unit: [N, 2], [N]
-        self.pen, self.per_unit = _page_of_units(model, code, images, temperatures[0][:, 0], seeds)
         self.rngs = [np.random.default_rng(seed) for seed in seeds]
+        # where each pen is, and pixels per unit: [N, 2], [N]
+        self.pen, self.per_unit = _page_of_units(model, code, images, temperatures[0][:, 0], self.rngs)
         self.strokes, self.misses = [[] for _ in images], np.zeros(rows, int)
         self.active = np.arange(rows)
         begun = tuple(plug.begin(code) for plug in model.decoder_features)
         state = model.split_state(model.initial_state(code))
         self.pens = Pens(code.z, tf.tile(START[None], [rows, 1]), begun, state)  # of the active ones
 
-    def draw_candidates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates for the next stroke of all active drawings: points ``[t, K, 5]``, how many of each ``[K]``."""
+    def draw_candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Candidates for the next stroke of all n active drawings.
+
+        Returns points ``[t, K, 5]``, how many of each ``[K]``, and the positions ``[n, k, 2]`` at which those began
+        that were told where.
+        """
         active, candidates = self.active, self.temperatures[0].shape[1]
         noise = [self.rngs[n].normal(size=[MAX_STROKE, candidates, 4]) for n in active]
         # After one round in vain half of the candidates begin at ink that is left, after two all.
         is_forced = np.arange(candidates) % 2 < np.minimum(self.misses[active], 2)[:, None]  # [N, k]
-        self.places = np.repeat(self.pen[active][:, None], candidates, axis=1)  # [N, k, 2]
+        places = np.repeat(self.pen[active][:, None], candidates, axis=1)  # [N, k, 2]
         for i, n in enumerate(active):
             if self.misses[n]:
-                self.places[i] = self.page.places_to_begin(n, self.pen[n], candidates, self.rngs[n])
-        start = (self.places - self.pen[active][:, None]) / self.per_unit[active][:, None, None]
+                places[i] = self.page.places_to_begin(n, self.pen[n], candidates, self.rngs[n])
+        start = (places - self.pen[active][:, None]) / self.per_unit[active][:, None, None]
         strokes, count = self.draw(
             self.pens.gather(self.model, np.repeat(np.arange(len(active)), candidates)),
             *(tf.constant(of[active].reshape(-1, 1), tf.float32) for of in self.temperatures),
@@ -307,11 +312,11 @@ class GuidedDrawings:
             tf.constant(start.reshape(-1, 2), tf.float32),
             tf.constant(is_forced.reshape(-1)),
         )
-        return strokes.numpy(), count.numpy()
+        return strokes.numpy(), count.numpy(), places
 
     def add_strokes(self) -> None:
         """The next stroke of each active drawing, where a candidate is worth it; some drawings end."""
-        strokes, count = self.draw_candidates()
+        strokes, count, places = self.draw_candidates()
         candidates = len(count) // len(self.active)
         whose = np.repeat(self.active, candidates)
         lines = self.pen[whose] + np.cumsum(strokes[:, :, :2], axis=0) * self.per_unit[whose][:, None]  # [t, K, 2]
@@ -320,7 +325,7 @@ class GuidedDrawings:
         kept = np.flatnonzero(chosen >= 0)  # of the active ones
         winner = kept * candidates + chosen[kept]
         for i in np.flatnonzero((chosen < 0) & (self.misses[self.active] > 1)):
-            self.page.give_up(self.active[i], self.places[i])
+            self.page.give_up(self.active[i], places[i])
         self.misses[self.active] += 1
         self.misses[self.active[kept]] = 0
         if len(kept):

@@ -341,11 +341,16 @@ def write_page(path: Path, title: str, note: str, rows: list[Row], style: Style)
     write_file(path, (text + "\n".join(sections) + "\n</body></html>\n").encode())
 
 
+def data_uri(data: bytes, kind: str) -> str:
+    """A file of MIME type ``kind`` as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def _figure(tile: Tile, style: Style) -> str:
     caption = html.escape(tile.caption)
     if tile.image is not None:
-        data = base64.b64encode(png_bytes(Image.fromarray(tile.image))).decode()
-        kind, picture = "seen", f'<img alt="{caption}" src="data:image/png;base64,{data}">'
+        source = data_uri(png_bytes(Image.fromarray(tile.image)), "image/png")
+        kind, picture = "seen", f'<img alt="{caption}" src="{source}">'
     else:
         kind = "person" if tile.name == "person" else "drawn"
         picture = animated_svg(tile.strokes, style, tile.prefix, inline=True)

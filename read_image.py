@@ -20,17 +20,7 @@ import numpy as np
 from find_paper import find_bars, find_sheet, outside_of, shrink, straighten, without_rulings
 
 MAX_SIDE = 32767  # cairo's largest image
-IMAGE_FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "PPM",
-    "AVIF",
-    "JPEG2000",
-)  # none that runs a program, as EPS does
+IMAGE_FORMATS = tuple("PNG JPEG WEBP GIF BMP TIFF PPM AVIF JPEG2000".split())  # none that runs a program, as EPS does
 MAX_SVG_BYTES = 1 << 24
 MAX_DOCTYPE = 1 << 16  # bytes from the beginning, in which entities are declared
 SVG_SECONDS = 20
@@ -87,7 +77,6 @@ def read_picture(
     path: str | Path, height: int, width: int, line_width: float | None = None, crop: tuple | None = None
 ) -> Reading:
     """``load_image`` that tells its doubts."""
-    _check_line_width(height, width, line_width)
     image = open_image(Path(path), crop)
     try:
         return read_drawing(image, height, width, line_width)
@@ -96,33 +85,11 @@ def read_picture(
 
 
 def read_drawing(image, height: int, width: int, line_width: float | None = None) -> Reading:
-    """``read_picture`` of an image that ``open_image`` read."""
-    return _read(image, height, width, _check_line_width(height, width, line_width))
-
-
-def _check_line_width(height, width, line_width):
+    """``read_picture`` of an image that ``open_image`` read: of the sheet seen in it, unless nothing is on that."""
     check_size(height, width)
     line_width = DEFAULT_LINE_WIDTH * min(height, width) if line_width is None else line_width
     if not min(height, width) / 1000 < line_width < min(height, width) / 10:  # thin lines are drawn on a huge page
         raise ValueError(f"lines of {line_width} pixels do not suit a bitmap of {height} x {width}")
-    return line_width
-
-
-def parse_crop(text: str) -> tuple[float, float, float, float]:
-    """``left,top,right,bottom`` in fractions of the picture (all at most 1) or in pixels. Raises ValueError."""
-    try:
-        left, top, right, bottom = (float(number) for number in text.split(","))
-    except ValueError:
-        left = top = right = bottom = math.nan
-    if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
-        raise ValueError(
-            f"--crop {text}: expected left,top,right,bottom, in fractions such as 0.1,0.1,0.9,0.8 or pixels"
-        )
-    return left, top, right, bottom
-
-
-def _read(image, height, width, line_width) -> Reading:
-    """What a Pillow image shows; a sheet that is seen in it, unless there is nothing on that."""
     pages = _pages(image)
     for page in reversed(pages):
         try:
@@ -138,6 +105,19 @@ def _read(image, height, width, line_width) -> Reading:
     if page is not pages[-1] and any(other.size != pages[0].size for other in pages):
         doubts.append("there is nothing on what seemed to be its sheet of paper")
     return Reading(_draw_again(page, found, height, width, line_width), doubts, box)
+
+
+def parse_crop(text: str) -> tuple[float, float, float, float]:
+    """``left,top,right,bottom`` in fractions of the picture (all at most 1) or in pixels. Raises ValueError."""
+    try:
+        left, top, right, bottom = (float(number) for number in text.split(","))
+    except ValueError:
+        left = top = right = bottom = math.nan
+    if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
+        raise ValueError(
+            f"--crop {text}: expected left,top,right,bottom, in fractions such as 0.1,0.1,0.9,0.8 or pixels"
+        )
+    return left, top, right, bottom
 
 
 def _doubts(page, found) -> list[str]:

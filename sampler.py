@@ -28,6 +28,7 @@ from seeds import seed_for
 from utils import DRAWING_SETTINGS, SPLITS, DataLoader, category_name, lines_to_strokes, load_dataset, to_normal_strokes
 
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
+GUIDE = 8  # candidates for each stroke of an image
 GUIDED_BATCH = 50  # drawings of which several candidates are drawn at once
 GUIDED_POINTS = 1000  # of a drawing at most: ink that is left ends it, not its length
 IMAGE_ENDINGS = tuple(
@@ -111,6 +112,8 @@ def draw_codes(
         if images is not None and model.reads_pixels:
             code = model.make_code(tf.constant(code, tf.float32), images[part])
         if guide > 1:
+            if images is None:
+                raise ValueError("--guide: the model's encoder reads strokes, so there is no bitmap to be guided by")
             how = guide, temperature, pen_temperature, GUIDED_POINTS, seeds[part]
             drawings += draw_guided(model, model.as_code(code, total), images[part], *how)
             continue
@@ -180,14 +183,14 @@ class Sampler:
         seeds = [seed_for(self.seed, "code", key) for key in content_keys(images)] if self.noise else None
         return encode_images(self.model, images, seeds)
 
-    def load_images(self, paths: list[str], side: int | None = None) -> tuple[list[str], np.ndarray]:
-        """(names, uint8 ``[n, H, W]``) of image files and of all images in directories; of another ``side``, if given.
+    def load_images(self, paths: list[str]) -> tuple[list[Path], np.ndarray]:
+        """(files, uint8 ``[n, H, W]``) of image files and of all images in directories.
 
         An image that is no drawing is passed over with a line; if it was named, it is in ``refused`` afterwards. Raises
         ValueError if none is left.
         """
         files, bitmaps, wrong = find_images(paths), {}, []
-        for path, reading in zip(files, self._read_images(files, side), strict=True):
+        for path, reading in zip(files, self._read_images(files), strict=True):
             if isinstance(reading, ValueError):
                 wrong.append((path, reading))
                 continue
@@ -196,10 +199,7 @@ class Sampler:
                 tqdm.write(
                     f"{path}: {doubts}; look at what it sees, or give --crop left,top,right,bottom", file=sys.stderr
                 )
-            name = path.stem
-            while name in bitmaps:
-                name += "_"
-            bitmaps[name] = reading.bitmap
+            bitmaps[path] = reading.bitmap
         named = set(map(Path, paths))
         if not bitmaps:
             if wrong and wrong[0][0] in named:
@@ -210,14 +210,13 @@ class Sampler:
             self.refused.extend([str(path)] if path in named else [])
         return list(bitmaps), np.stack(list(bitmaps.values()))
 
-    def _read_images(self, files: list[Path], side: int | None) -> list[Reading | ValueError]:
+    def _read_images(self, files: list[Path]) -> list[Reading | ValueError]:
         """What is read of each file, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
         hps = self.model.hps
-        height, width = (hps.img_H, hps.img_W) if side is None else (side, side)
 
         def read(path):
             try:
-                return read_picture(path, height, width, self.info["line_width"] * height / hps.img_H, self.crop)
+                return read_picture(path, hps.img_H, hps.img_W, self.info["line_width"], self.crop)
             except ValueError as error:
                 return error
             except OSError as error:  # of a directory, somebody else's file
@@ -263,6 +262,17 @@ def make_sampler(model_dir: str, temperatures: list[float], **how) -> Sampler:
         assumed = f"lines of {info['line_width']:.2g} pixels and scale factor 1 are assumed"
         print(f"this snapshot knows nothing of its data: {assumed}")
     return Sampler(model, str(model_dir), step, info, temperatures, **how)
+
+
+def unique_names(files: list[Path]) -> list[str]:
+    """The files' names without their endings, those that come again with a ``_`` behind."""
+    names = []
+    for file in files:
+        name = file.stem
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
 
 
 def find_images(paths: list[str]) -> list[Path]:
@@ -431,6 +441,13 @@ def check_drawing_flags(args: argparse.Namespace, least: dict[str, int]) -> None
     parse_formats(args.format)
     if args.crop is not None:
         parse_crop(args.crop)
+
+
+def how_to_draw(args: argparse.Namespace) -> dict:
+    """The fields of a ``Sampler`` that the flags of ``add_drawing_flags`` give."""
+    crop = None if args.crop is None else parse_crop(args.crop)
+    how = {"num": args.num or 3, "greedy": args.greedy, "noise": args.noise, "seed": args.seed}
+    return how | {"pen_temperature": args.pen_temperature, "crop": crop}
 
 
 def parse_formats(text: str | None) -> list[str]:

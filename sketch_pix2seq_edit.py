@@ -20,7 +20,6 @@ import numpy as np
 
 from model import Model, pad_strokes, point_losses
 from pictures import Row, Tile
-from read_image import parse_crop
 from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings
 from render_svg2bitmap import rasterize_all
 from sampler import (
@@ -34,6 +33,7 @@ from sampler import (
     choose_mode,
     content_keys,
     exit_code,
+    how_to_draw,
     load_split,
     make_sampler,
     parse_formats,
@@ -60,9 +60,9 @@ def load_exactly(
     if len(paths) not in counts:
         raise ValueError(f"{flag} takes {' or '.join(map(str, counts))} images, not {len(paths)}")
     loaded = [sampler.load_images([path]) for path in paths]
-    if any(len(names) > 1 for names, _ in loaded):
+    if any(len(files) > 1 for files, _ in loaded):
         raise ValueError(f"{flag} takes images, not directories")
-    return [names[0] for names, _ in loaded], np.concatenate([images for _, images in loaded])
+    return [files[0].stem for files, _ in loaded], np.concatenate([images for _, images in loaded])
 
 
 def interpolate(sampler: Sampler, paths: list[str], steps: int | None = None) -> list[Row]:
@@ -307,9 +307,8 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     mode, formats = check_args(args), parse_formats(args.format) or ["svg"]
     print(describe_device())
-    how = {"num": args.num or 3, "greedy": args.greedy, "noise": args.noise, "seed": args.seed}
-    how |= {"pen_temperature": args.pen_temperature, "crop": args.crop and parse_crop(args.crop)}
-    sampler = make_sampler(args.model_dir, args.temperature or [0.3 if mode == "complete" else 0.1], **how)
+    temperatures = args.temperature or [0.3 if mode == "complete" else 0.1]
+    sampler = make_sampler(args.model_dir, temperatures, **how_to_draw(args))
     print(f"weights of step {sampler.step} from {args.model_dir}")
     if mode == "interpolate":
         rows = interpolate(sampler, args.interpolate, args.steps)

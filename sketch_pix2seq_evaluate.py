@@ -15,7 +15,6 @@ with 95 % bootstrap intervals, at each temperature; ``latent.png`` shows the cod
 from quiet_tensorflow import describe_device, tf
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import tempfile
@@ -23,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ink_scores import score_ink, score_ink_of_bitmaps
+from ink_scores import SIDES, score_ink, score_ink_of_bitmaps
 from model import Model, load_model, pad_strokes, point_losses
-from render_svg2bitmap import grid, png_bytes, rasterize_all
+from render_svg2bitmap import grid, load_image, png_bytes, rasterize_all
 from sampler import content_keys, draw_codes, encode_images, encode_loader, encode_strokes, make_sampler
 from script import add_switch, make_parser, run_script
 from seeds import seed_for
@@ -205,19 +204,21 @@ def summarise_ink(scores: dict[str, np.ndarray], seed: int) -> dict:
 
 def evaluate_pictures(args: argparse.Namespace) -> dict:
     """How near drawings of pictures, of which no strokes are known, come to the pictures' ink -> the report."""
-    sampler = make_sampler(args.model_dir, args.temperatures, num=1, seed=args.seed)
-    sampler = dataclasses.replace(sampler, guide=args.guide, pen_temperature=args.pen_temperature)
+    how = {"num": 1, "seed": args.seed, "guide": args.guide, "pen_temperature": args.pen_temperature}
+    sampler = make_sampler(args.model_dir, args.temperatures, **how)
     sampler.require_images("--images")
-    names, images = sampler.load_images(args.images)
-    given = {side: sampler.load_images(args.images, side)[1] for side in (48, 192)}
+    files, images = sampler.load_images(args.images)
+    line_width = sampler.info["line_width"] / sampler.model.hps.img_H  # as a share of the bitmap's side
+    given = {side: np.stack([load_image(file, side, side, line_width * side) for file in files]) for side in SIDES}
     drawings = sampler.draw(sampler.encode(images), content_keys(images), images=images)
-    report = {"model_dir": args.model_dir, "step": sampler.step, "pictures": len(names), "ink": {}}
+    report = {"model_dir": args.model_dir, "step": sampler.step, "pictures": len(files), "ink": {}}
     report |= {"guide": args.guide, "pen_temperature": args.pen_temperature}
     if args.tracer:
         report["ink"]["a tracer"] = summarise_ink(score_ink_of_bitmaps(given, list(map(trace, images))), args.seed)
     for k, temperature in enumerate(args.temperatures):
         scores = score_ink_of_bitmaps(given, [variations[k] for variations in drawings])
         report["ink"][f"temperature {temperature}"] = summarise_ink(scores, args.seed)
+    write_report(Path(args.evaluation_dir), report)
     return report
 
 
@@ -415,12 +416,7 @@ def main(argv=None) -> int:
     if args.guide < 1:
         raise ValueError(f"--guide {args.guide}: expected 1 or more")
     print(describe_device())
-    if args.images:
-        report = evaluate_pictures(args)
-        write_report(Path(args.evaluation_dir), report)
-    else:
-        report = evaluate(args)
-    print(report_text(report))
+    print(report_text(evaluate_pictures(args) if args.images else evaluate(args)))
     print(f"written to {args.evaluation_dir}")
     return 0
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from pictures import Row, Tile
-from read_image import parse_crop
 from render_svg2bitmap import draw_strokes
 from sampler import (
+    GUIDE,
     Sampler,
     add_drawing_flags,
     bitmap_tile,
@@ -35,9 +35,11 @@ from sampler import (
     draw_codes,
     encode_loader,
     exit_code,
+    how_to_draw,
     load_split,
     make_sampler,
     parse_formats,
+    unique_names,
     write_rows,
 )
 from script import add_switch, make_parser, run_script
@@ -47,7 +49,6 @@ from utils import DataLoader, category_name, get_bounds, lines_to_strokes, strok
 TEMPERATURES = tuple(round(0.1 * k, 1) for k in range(1, 11))
 GRID_ROWS = 3
 GRID_SPACING = 20.0  # units of normalised strokes between the centres of drawings
-GUIDE = 8  # candidates for each stroke of an image
 GALLERY_TEMPERATURES = (0.1, 0.3, 0.6, 1.0)
 
 
@@ -124,9 +125,9 @@ def gallery_rows(rows: list[Row]) -> list[Row]:
 def draw_images(sampler: Sampler, paths: list[str]) -> list[Row]:
     """Drawings of any images: a row for each image."""
     sampler.require_images("--image")
-    names, images = sampler.load_images(paths)
+    files, images = sampler.load_images(paths)
     drawings = sampler.draw(sampler.encode(images), content_keys(images), images=images)
-    rows = zip(names, images, drawings, strict=True)
+    rows = zip(unique_names(files), images, drawings, strict=True)
     return [Row(name, name, [bitmap_tile(image), *sampler.tiles(drawings)]) for name, image, drawings in rows]
 
 
@@ -202,10 +203,8 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     mode, formats = check_args(args), parse_formats(args.format)
     print(describe_device())
-    how = {"num": args.num or 3, "greedy": args.greedy, "noise": args.noise, "seed": args.seed}
-    how |= {"guide": args.guide or (GUIDE if mode == "image" and not args.greedy else 1)}
-    how |= {"pen_temperature": args.pen_temperature, "crop": args.crop and parse_crop(args.crop)}
-    sampler = make_sampler(args.model_dir, args.temperature or [0.1], **how)
+    guide = args.guide or (GUIDE if mode == "image" and not args.greedy else 1)
+    sampler = make_sampler(args.model_dir, args.temperature or [0.1], **how_to_draw(args), guide=guide)
     print(f"weights of step {sampler.step} from {args.model_dir}")
     if mode is None and not sampler.model.hps.conditional:
         mode = "unconditional"

@@ -5,9 +5,9 @@ Needs ``pip install sknw``. No TensorFlow here.
 
 import numpy as np
 
+from ink_scores import INK_BELOW
 from utils import lines_to_strokes
 
-INK_BELOW = 160  # grey level
 TOLERANCE = 0.5  # pixels, of the simplification (Ramer, Douglas, Peucker)
 
 

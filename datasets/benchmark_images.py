@@ -22,19 +22,105 @@ from PIL import Image, ImageDraw, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmark_render import before_and_after, blurred, degrade, draw_large, normalised, on_page, shade, tilt
+from benchmark_render import normalised
 
 from ink_scores import LOST_BELOW, ink_scores
-from read_image import load_image
-from render_svg2bitmap import grid, rasterize, rasterize_all
+from read_image import load_image, open_image
+from render_svg2bitmap import grid, rasterize, rasterize_all, svg_path, svg_text
 from script import make_parser, run_script
-from utils import lines_to_strokes, load_strokes
+from utils import DRAWING_SETTINGS, lines_to_strokes, load_strokes
 
 SIDE = 48
 PENS = ((25, 25, 35), (20, 40, 130), (60, 60, 65), (90, 30, 30))  # black, blue, pencil, brown
 PAPERS = ((250, 250, 248), (240, 238, 230), (252, 250, 240))
 NOTES = ((250, 225, 100), (250, 170, 190), (160, 215, 240), (180, 230, 150))
 TABLES = ((96, 70, 52), (28, 28, 30), (150, 110, 75), (200, 195, 188), (120, 125, 130), (60, 80, 110), (215, 205, 185))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What befalls a drawing
+
+
+def draw_large(strokes: np.ndarray, side: int, line: float, color=(25, 25, 35), paper=(250, 250, 248)) -> Image.Image:
+    """A normalised drawing, its longer side ``side`` pixels, its lines ``line`` times as wide as in a bitmap."""
+    import cairosvg
+
+    svg = svg_text(strokes, DRAWING_SETTINGS["factor"], 30 + 4 * line, line, "rgb" + str(tuple(color)))
+    svg = svg.replace('fill="white"', f'fill="rgb{tuple(paper)}"')
+    svg = svg.replace("<path ", '<path stroke-linecap="round" stroke-linejoin="round" ')
+    _, width, height = svg_path(strokes, DRAWING_SETTINGS["factor"], 30 + 4 * line)
+    scale = side / max(width, height)
+    png = cairosvg.svg2png(bytestring=svg.encode(), output_width=int(width * scale), output_height=int(height * scale))
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def on_page(image: Image.Image, times: float, rng: np.random.Generator, paper=(250, 250, 248)) -> Image.Image:
+    """The image somewhere on a page ``times`` as large, of 2,000 pixels at most."""
+    page = Image.new("RGB", (int(image.width * times), int(image.height * times)), tuple(paper))
+    position = rng.uniform(size=2) * (np.array(page.size) - image.size)
+    page.paste(image, tuple(position.astype(int).tolist()))
+    page.thumbnail((2000, 2000))
+    return page
+
+
+def tilt(image: Image.Image, amount: float, rng: np.random.Generator, paper=(250, 250, 248)) -> Image.Image:
+    """Seen at an angle: every corner moved by up to ``amount`` of the shorter side."""
+    width, height = image.size
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
+    moved = corners + rng.uniform(-amount, amount, (4, 2)) * min(image.size)
+    rows = []
+    for (x, y), (u, v) in zip(moved, corners, strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+    coefficients = np.linalg.solve(np.array(rows), corners.ravel())
+    perspective = Image.Transform.PERSPECTIVE
+    return image.transform(
+        image.size, perspective, coefficients.tolist(), Image.Resampling.BICUBIC, fillcolor=tuple(paper)
+    )
+
+
+def shade(image: Image.Image, shadow: float, noise: float, rng: np.random.Generator) -> Image.Image:
+    """With light falling off to 1 - ``shadow`` across it, and noise of that many grey levels."""
+    pixels = np.asarray(image, np.float32)
+    down, across = np.mgrid[0 : 1 : pixels.shape[0] * 1j, 0 : 1 : pixels.shape[1] * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = np.cos(angle) * across + np.sin(angle) * down
+    slope = (slope - slope.min()) / max(np.ptp(slope), 1e-6)
+    pixels = pixels * (1 - shadow * slope)[..., None] + rng.normal(0, noise, (*slope.shape, 1))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def degrade(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
+    """A drawing as a bad photo, a JPEG of quality 30, with what befalls drawings on their way to a file."""
+    line = float(np.exp(rng.uniform(np.log(0.3), np.log(4))))
+    paper, color = rng.integers(215, 256, 3).tolist(), rng.integers(0, 90, 3).tolist()
+    image = draw_large(strokes, int(rng.integers(350, 1400)), line, color, paper)
+    if rng.random() < 0.4:
+        image = on_page(image, rng.uniform(1.5, 4), rng, paper)
+    image = image.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True, fillcolor=tuple(paper))
+    image = shade(tilt(image, 0.07, rng, paper), rng.uniform(0, 0.55), rng.uniform(2, 14), rng)
+    if rng.random() < 0.25:
+        image = Image.eval(image, lambda value: 255 - value)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=30)
+    return buffer.getvalue()
+
+
+def blurred(bitmaps: np.ndarray) -> np.ndarray:
+    """Bitmaps ``[n, H, W]`` as vectors that hardly change when a line moves by a fiftieth of the page."""
+    from scipy import ndimage
+
+    blur = min(bitmaps.shape[1:]) / 24
+    return ndimage.gaussian_filter(255.0 - bitmaps, (0, blur, blur)).reshape(len(bitmaps), -1)
+
+
+def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
+    """An image file and what ``load_image`` made of it, side by side: uint8 ``[2 H, 4 W]``."""
+    height, width = (2 * side for side in bitmap.shape)
+    image = open_image(Path(file))
+    image.thumbnail((width, height))
+    page = Image.new("L", (width, height), 190)
+    page.paste(image.convert("L"), ((width - image.width) // 2, (height - image.height) // 2))
+    return np.concatenate([np.asarray(page), np.kron(bitmap, np.ones((2, 2), np.uint8))], axis=1)
 
 
 def pick(rng: np.random.Generator, choices):

@@ -1,12 +1,10 @@
-"""How fast drawings become bitmaps, how well the engines agree, and how much of an image's drawing survives.
+"""How fast drawings become bitmaps, and how well the engines agree.
 
 python datasets/benchmark_render.py speed datasets/npz/doodle_cat.npz     # against a CairoSVG parse per drawing
 python datasets/benchmark_render.py inkscape datasets/npz/doodle_cat.npz  # a whole category, real Inkscape
-python datasets/benchmark_render.py images datasets/npz/doodle_*.npz      # degraded images: is the right one found?
 """
 
 import argparse
-import io
 import sys
 import tempfile
 import time
@@ -17,8 +15,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from read_image import load_image, open_image
-from render_svg2bitmap import grid, make_pool, rasterize_all, render_category, svg_path, svg_text
+from render_svg2bitmap import make_pool, rasterize_all, render_category
 from script import make_parser, run_script
 from utils import (
     DRAWING_SETTINGS,
@@ -126,121 +123,12 @@ def compare_engines(paths: list[Path]) -> None:
             )
 
 
-def draw_large(strokes: np.ndarray, side: int, line: float, color=(25, 25, 35), paper=(250, 250, 248)) -> Image.Image:
-    """A normalised drawing, its longer side ``side`` pixels, its lines ``line`` times as wide as in a bitmap."""
-    import cairosvg
-
-    svg = svg_text(strokes, DRAWING_SETTINGS["factor"], 30 + 4 * line, line, "rgb" + str(tuple(color)))
-    svg = svg.replace('fill="white"', f'fill="rgb{tuple(paper)}"')
-    svg = svg.replace("<path ", '<path stroke-linecap="round" stroke-linejoin="round" ')
-    _, width, height = svg_path(strokes, DRAWING_SETTINGS["factor"], 30 + 4 * line)
-    scale = side / max(width, height)
-    png = cairosvg.svg2png(bytestring=svg.encode(), output_width=int(width * scale), output_height=int(height * scale))
-    return Image.open(io.BytesIO(png)).convert("RGB")
-
-
-def on_page(image: Image.Image, times: float, rng: np.random.Generator, paper=(250, 250, 248)) -> Image.Image:
-    """The image somewhere on a page ``times`` as large, of 2,000 pixels at most."""
-    page = Image.new("RGB", (int(image.width * times), int(image.height * times)), tuple(paper))
-    position = rng.uniform(size=2) * (np.array(page.size) - image.size)
-    page.paste(image, tuple(position.astype(int).tolist()))
-    page.thumbnail((2000, 2000))
-    return page
-
-
-def tilt(image: Image.Image, amount: float, rng: np.random.Generator, paper=(250, 250, 248)) -> Image.Image:
-    """Seen at an angle: every corner moved by up to ``amount`` of the shorter side."""
-    width, height = image.size
-    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
-    moved = corners + rng.uniform(-amount, amount, (4, 2)) * min(image.size)
-    rows = []
-    for (x, y), (u, v) in zip(moved, corners, strict=True):
-        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
-    coefficients = np.linalg.solve(np.array(rows), corners.ravel())
-    perspective = Image.Transform.PERSPECTIVE
-    return image.transform(
-        image.size, perspective, coefficients.tolist(), Image.Resampling.BICUBIC, fillcolor=tuple(paper)
-    )
-
-
-def shade(image: Image.Image, shadow: float, noise: float, rng: np.random.Generator) -> Image.Image:
-    """With light falling off to 1 - ``shadow`` across it, and noise of that many grey levels."""
-    pixels = np.asarray(image, np.float32)
-    down, across = np.mgrid[0 : 1 : pixels.shape[0] * 1j, 0 : 1 : pixels.shape[1] * 1j]
-    angle = rng.uniform(0, 2 * np.pi)
-    slope = np.cos(angle) * across + np.sin(angle) * down
-    slope = (slope - slope.min()) / max(np.ptp(slope), 1e-6)
-    pixels = pixels * (1 - shadow * slope)[..., None] + rng.normal(0, noise, (*slope.shape, 1))
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def degrade(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
-    """A drawing as a bad photo, a JPEG of quality 30, with what befalls drawings on their way to a file."""
-    line = float(np.exp(rng.uniform(np.log(0.3), np.log(4))))
-    paper, color = rng.integers(215, 256, 3).tolist(), rng.integers(0, 90, 3).tolist()
-    image = draw_large(strokes, int(rng.integers(350, 1400)), line, color, paper)
-    if rng.random() < 0.4:
-        image = on_page(image, rng.uniform(1.5, 4), rng, paper)
-    image = image.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True, fillcolor=tuple(paper))
-    image = shade(tilt(image, 0.07, rng, paper), rng.uniform(0, 0.55), rng.uniform(2, 14), rng)
-    if rng.random() < 0.25:
-        image = Image.eval(image, lambda value: 255 - value)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=30)
-    return buffer.getvalue()
-
-
-def blurred(bitmaps: np.ndarray) -> np.ndarray:
-    """Bitmaps ``[n, H, W]`` as vectors that hardly change when a line moves by a fiftieth of the page."""
-    from scipy import ndimage
-
-    blur = min(bitmaps.shape[1:]) / 24
-    return ndimage.gaussian_filter(255.0 - bitmaps, (0, blur, blur)).reshape(len(bitmaps), -1)
-
-
-def measure_images(paths: list[Path], count: int, seed: int, sheet: Path | None) -> None:
-    """Print how many of ``count`` test drawings are found again, by the nearest clean bitmap, from a degraded image."""
-    drawings = [d for path in paths for d in normalised(load_strokes(path), "test", count // len(paths))]
-    clean, rng, tiles, right, seconds = rasterize_all(drawings, SIDE, SIDE), np.random.default_rng(seed), [], 0, 0.0
-    keys = blurred(clean)
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, "degraded.jpg")
-        for i, drawing in enumerate(drawings):
-            file.write_bytes(degrade(drawing, rng))
-            start = time.perf_counter()
-            bitmap = load_image(file, SIDE, SIDE)
-            seconds += time.perf_counter() - start
-            right += np.square(keys - blurred(bitmap[None])).sum(axis=1).argmin() == i
-            if i % max(1, len(drawings) // 40) == 0:
-                enlarged = np.kron(clean[i], np.ones((2, 2), np.uint8))
-                tiles.append(np.concatenate([before_and_after(file, bitmap), enlarged], axis=1))
-    print(
-        f"load_image: the nearest of {len(drawings)} clean bitmaps is the right one for {right} degraded images "
-        f"({right / len(drawings):.1%}, chance {1 / len(drawings):.1%}); {seconds / len(drawings):.2f} s per image"
-    )
-    if sheet is not None:
-        grid(tiles, 5, title="photo | load_image | training bitmap").save(sheet)
-
-
-def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
-    """An image file and what ``load_image`` made of it, side by side: uint8 ``[2 H, 4 W]``."""
-    height, width = (2 * side for side in bitmap.shape)
-    image = open_image(Path(file))
-    image.thumbnail((width, height))
-    page = Image.new("L", (width, height), 190)
-    page.paste(image.convert("L"), ((width - image.width) // 2, (height - image.height) // 2))
-    return np.concatenate([np.asarray(page), np.kron(bitmap, np.ones((2, 2), np.uint8))], axis=1)
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags; see the module's docstring."""
     parser = make_parser(__doc__)
-    parser.add_argument("what", choices=("speed", "inkscape", "images"))
+    parser.add_argument("what", choices=("speed", "inkscape"))
     parser.add_argument("npz", type=Path, nargs="+", help="categories")
     parser.add_argument("--workers", type=int, default=2, help="speed: processes")
-    parser.add_argument("--count", type=int, default=200, help="images: drawings in all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheet", type=Path, help="images: write a contact sheet of some, a PNG")
     return parser.parse_args(argv)
 
 
@@ -253,10 +141,8 @@ def main(argv: list[str] | None = None) -> int:
         with pool, tempfile.TemporaryDirectory() as directory:
             for path in args.npz:
                 measure_speed(path, pool, Path(directory))
-    elif args.what == "inkscape":
-        compare_engines(args.npz)
     else:
-        measure_images(args.npz, args.count, args.seed, args.sheet)
+        compare_engines(args.npz)
     return 0
 
 

@@ -7,7 +7,7 @@ from miniatures import make_model
 
 import sketch_pix2seq_sampling
 from guide import Page, Verdict, draw_guided
-from sampler import encode_images
+from sampler import draw_codes, encode_images
 
 RNG = np.random.default_rng(0)
 
@@ -123,6 +123,12 @@ def test_a_page_all_black_or_blank_ends(grey):
     model, _ = make_model(**{"dec_model": "lstm", "img_H": 48, "img_W": 48} | PIXELS)
     drawings = draw(model, np.full((2, 48, 48), grey, np.uint8), [1, 2])
     assert all(len(drawing) <= 60 for drawing in drawings)
+
+
+def test_a_model_that_reads_strokes_has_no_bitmap_to_be_guided_by():
+    model, _ = make_model(dec_model="lstm", enc_model="lstm", enc_rnn_size=4)
+    with pytest.raises(ValueError, match=r"--guide: .* reads strokes"):
+        draw_codes(model, np.zeros((2, 4)), np.full(2, 0.5), 20, [1, 2], guide=4)
 
 
 def test_flags(tmp_path):

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "datasets")]  # run as a script, too
 
-from benchmark_render import (  # noqa: E402
+from benchmark_images import (  # noqa: E402
     before_and_after,
     blurred,
     degrade,

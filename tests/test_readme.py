@@ -153,7 +153,7 @@ def shorter(command: str) -> list[str]:
         return [f"--hparams={TINY}" + (f",{asked[1]}" if asked else "")]
     if "sketch_pix2seq_evaluate.py" in command and "--scores" not in command:
         return ["--scores", "loss"]
-    if "benchmark_render.py" in command:
+    if "benchmark_images.py" in command:
         return ["--count=12"]
     chosen = "--complete --" in command or ("sketch_pix2seq_sampling.py" in command and "--image" not in command)
     return ["--num_drawings=2"] if chosen else []
