@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hparams import HParams
-from read_strokes import looks_absolute
+from read_strokes import look_absolute
 from utils import OFFSET_LIMIT, SPLITS, load_strokes, strokes_to_lines, write_file
 
 MAX_LEN = HParams.max_seq_len  # points; what training takes by default
@@ -47,6 +47,7 @@ def find_suspicious(strokes: dict[str, list[np.ndarray]]) -> dict[str, list[str]
     suspicious: dict[str, list[str]] = {}
     first: dict[bytes, tuple[str, int]] = {}
     for split in SPLITS:
+        absolute = look_absolute(strokes[split])
         for i, drawing in enumerate(strokes[split]):
             size = size_of(drawing)
             earlier = first.setdefault(np.asarray(drawing, np.float64).tobytes(), (split, i))
@@ -58,7 +59,7 @@ def find_suspicious(strokes: dict[str, list[np.ndarray]]) -> dict[str, list[str]
                 f"offsets over {OFFSET_LIMIT:g} (loading cuts them)": np.abs(drawing[:, :2]).max() > OFFSET_LIMIT,
                 f"over {MAX_LEN} points (training skips them)": len(drawing) > MAX_LEN,
                 "pen not lifted at the end": drawing[-1, 2] == 0,
-                "positions instead of offsets, by their looks": looks_absolute(drawing),
+                "positions instead of offsets, by their looks": absolute[i],
                 f"duplicates {across}": earlier != (split, i),
             }
             for fault in (fault for fault, is_true in faults.items() if is_true):

@@ -1,6 +1,9 @@
 # ruff: noqa: E501 (files of programs have long lines)
 """SVGs as drawing programs write them: filled pen strokes, pieces, white on dark, pages, entities, colours."""
 
+from itertools import pairwise
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from read_strokes import Skip, read_drawings
 from read_svg import read_svg_lines
 from simplify import resample_line
 from utils import load_strokes, strokes_to_lines
+
+ROOT = Path(__file__).resolve().parent.parent
 
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 INK = 'fill="none" stroke="black" stroke-width="2"'
@@ -251,7 +256,7 @@ def test_an_unknown_paint_costs_no_file(paint, tmp_path):
 
 def test_pieces_of_one_stroke_are_joined():
     points = [(10 + 7 * k, 50 + 20 * np.sin(k)) for k in range(12)]
-    pairs = list(zip(points, points[1:], strict=False))
+    pairs = list(pairwise(points))
     for count in (2, 5, 11):
         curves = "".join(  # as signature_pad writes them
             f'<path d="M {a:.3f},{b:.3f} C {a + 2:.3f},{b:.3f} {c - 2:.3f},{d:.3f} {c:.3f},{d:.3f}" stroke-width="2.25" '
@@ -326,7 +331,7 @@ def test_what_cannot_be_read_is_told_in_words(text, tmp_path):
 
 def test_the_outlines_of_real_drawings():
     """Doodles as tablets write them: filled, a shape for each stroke; read as what was drawn."""
-    drawings = load_strokes("datasets/npz/doodle_cat.npz")["test"][:6]
+    drawings = load_strokes(ROOT / "datasets/npz/doodle_cat.npz")["test"][:6]
     for drawing in drawings:
         lines = strokes_to_lines(drawing)
         low, extent = np.concatenate(lines).min(axis=0), np.ptp(np.concatenate(lines), axis=0).max()
