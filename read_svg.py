@@ -14,7 +14,7 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from centre_lines import centre_lines, polygon_area
+from centre_lines import SLENDER, centre_lines, polygon_area
 from read_image import expand_entities, import_cairo
 from simplify import resample_line
 
@@ -261,20 +261,31 @@ def _shape_lines(shapes: list[_Shape], outlines: bool, notes: Counter) -> list[L
     size = float(np.ptp(points, axis=0).max())
     centres = [None if outlines or not _may_be_pen_stroke(shape) else _centre(shape, size) for shape in shapes]
     pens = [width for _, width in filter(None, centres)] + [shape.width for shape in shapes if shape.stroke]
-    dot, drawn, pieces = 2 * float(np.median(pens)) if pens else 0.0, set(), []
+    pen, drawn, pieces = float(np.median(pens)) if pens else 0.0, set(), []
     for shape, centre in zip(shapes, centres, strict=True):
-        extent = np.ptp(np.concatenate(shape.whole), axis=0).max()
         if centre is not None:
             lines = [part for line in centre[0] for part in clip_line(line, *shape.page)]
             notes["filled pen strokes read as their centre line"] += 1
-        elif not shape.stroke and not outlines and extent <= dot:
-            lines = [np.concatenate(shape.whole).mean(axis=0, keepdims=True)]  # a dot
+        elif not shape.stroke and not outlines and (touch := _touch_of_pen(shape.whole, pen)) is not None:
+            lines = [touch]
         else:
             lines = [line for line in shape.lines if np.rint(line).tobytes() not in drawn]  # filled, then stroked: once
             notes["filled areas read as their outline"] += bool(lines) and not shape.stroke
         drawn |= {np.rint(line).tobytes() for line in shape.lines}
         pieces.append(lines)
     return pieces
+
+
+def _touch_of_pen(outline: Lines, pen: float) -> np.ndarray | None:
+    """A dot ``[1, 2]`` or short line ``[2, 2]`` that a pen of that width leaves; None if it would be more."""
+    points = np.concatenate(outline)
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    _, axes = np.linalg.eigh(np.cov((points - middle).T))
+    width, length = np.ptp((points - middle) @ axes, axis=0)
+    if width > 2 * pen or length > (SLENDER + 1) * pen:
+        return None
+    half = max(length - width, 0.0) / 2 * axes[:, 1]
+    return np.stack([middle - half, middle + half]) if np.hypot(*half) > width / 4 else middle[None]
 
 
 def _may_be_pen_stroke(shape: _Shape) -> bool:

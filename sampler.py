@@ -288,7 +288,7 @@ def find_images(paths: list[str]) -> list[Path]:
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
             images = [file for file in inside if file.suffix.lower() in IMAGE_ENDINGS]
-            others = Counter(file.suffix.lower() or "no ending" for file in inside if file not in set(images))
+            others = Counter(file.suffix.lower() or "without an ending" for file in inside if file not in set(images))
             if others:
                 kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
                 tqdm.write(f"passed over in {path}, as they are no images: {kinds}", file=sys.stderr)

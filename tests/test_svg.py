@@ -134,6 +134,10 @@ def test_areas_are_outlined_and_dots_are_dots():
     )
     *_, dot = read(strokes + '<circle cx="50" cy="48" r="1.4"/>')
     assert dot.tolist() == [pytest.approx([50, 48], abs=0.1)]
+    *_, short = read(
+        strokes + f'<path d="{excalidraw_path(outline(np.array([[50, 48], [53, 50.0]]), np.full(2, 2.0)))}"/>'
+    )
+    assert short[np.argsort(short[:, 0])] == pytest.approx(np.array([[50, 48], [53, 50]]), abs=0.5)
 
 
 def test_what_is_filled_and_stroked_gives_lines_once():
