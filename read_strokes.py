@@ -180,35 +180,42 @@ def _stroke_lines(strokes: list) -> Lines:
 
 
 def _read_table(path):
-    """A .csv: Kaggle's, whose ``drawing`` column holds QuickDraw's strokes in each row, or a list of points."""
-    if _drawing_column(path):
-        csv.field_size_limit(MAX_RECORD_BYTES)
-        with _open(path, text=True) as file:
-            try:
-                for row in csv.DictReader(file):
-                    yield _read_record(lambda row=row: {name: value for name, value in row.items() if name})
-            except csv.Error:
-                raise ValueError(f"a field of more than {MAX_RECORD_BYTES:,} bytes, or a broken table") from None
-    else:
+    """A table: Kaggle's, whose ``drawing`` column holds QuickDraw's strokes in each row, or a list of points."""
+    mark = _drawing_mark(path)
+    if mark is None:
         yield from _read_points(path)
+        return
+    try:
+        for row in _rows(path, mark):
+            yield _read_record(lambda row=row: {name: value for name, value in row.items() if name})
+    except csv.Error:
+        raise ValueError(f"a field of more than {MAX_RECORD_BYTES:,} bytes, or a broken table") from None
 
 
-def _drawing_column(path: Path) -> bool:
-    """Whether a table is one of records: a column is called ``drawing``, and its first field begins like a list."""
+def _rows(path: Path, mark: str) -> Iterator[dict]:
+    csv.field_size_limit(MAX_RECORD_BYTES)
     with _open(path, text=True) as file:
-        head = file.readline(MAX_RECORD_BYTES)
-        names = [name.strip() for name in next(csv.reader([head]), [])]
-        first = file.readline(1000)
-    return "drawing" in names and "[[" in first.replace(" ", "")
+        for row in csv.DictReader(file, delimiter=mark):
+            yield {(name or "").strip(): value for name, value in row.items() if isinstance(value, str)}
+
+
+def _drawing_mark(path: Path) -> str | None:
+    """What parts the columns of a table of records, one of them a ``drawing`` like a list; None: of others."""
+    with _open(path, text=True) as file:
+        head, first = file.readline(MAX_RECORD_BYTES), file.readline(1000)
+    mark = next((mark for mark in ";\t" if mark in head), ",")
+    names = [name.strip() for name in next(csv.reader([head], delimiter=mark), [])]
+    return mark if "drawing" in names and "[[" in first.replace(" ", "") else None
 
 
 def words_of(path: Path) -> set[str | None]:
     """QuickDraw's categories in a file of records, found without parsing their strokes; None: a record without."""
     ending = file_ending(path)
-    if ending == ".csv" and _drawing_column(path):
-        csv.field_size_limit(MAX_RECORD_BYTES)
-        with _open(path, text=True) as file:
-            return {(row.get("word") or "").strip() or None for row in csv.DictReader(file)}
+    if ending in (".csv", ".tsv"):
+        with contextlib.suppress(csv.Error):
+            mark = _drawing_mark(path)
+            return {row.get("word", "").strip() or None for row in _rows(path, mark)} if mark else set()
+        return set()
     words: set[str | None] = set()
     if ending in (".ndjson", ".jsonl"):
         for record in _records(path):
@@ -307,6 +314,8 @@ def _read_points(path):
             strokes[-1].append([_float(text.replace(",", ".")) for text in texts])
         except ValueError:
             raise ValueError(f"line {number} is no position: {line[:40]!r}") from None
+    if not drawings:
+        raise ValueError("an empty list of points")
     for strokes in drawings.values():
         yield [_number_array(stroke) for stroke in strokes]
 
@@ -364,8 +373,8 @@ READERS: dict[str, Callable[[Path], Iterator[Lines | Skip]]] = {
     ".json": _read_json,
     ".npz": _read_npz,
     ".inkml": _read_inkml,
-    ".csv": _read_table,
-    **dict.fromkeys((".txt", ".tsv"), _read_points),
+    ".txt": _read_points,
+    **dict.fromkeys((".csv", ".tsv"), _read_table),
 }
 READABLE = f"expected {', '.join(READERS)}"
 _PICTURE = "a picture, which has no strokes: sketch_pix2seq_sampling.py --image draws it"
@@ -404,6 +413,8 @@ def _read_bytes(path: Path, limit: int) -> bytes:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise ValueError(f"more than {limit:,} bytes")
+    if not data.strip():
+        raise ValueError("an empty file")
     return data
 
 

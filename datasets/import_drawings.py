@@ -409,7 +409,8 @@ def main(argv: list[str] | None = None) -> int:
     if len(reports) > MANY:
         text = args.data_dir / "inspection" / f"{title}_import.txt"
         write_file(text, ("\n".join(reports) + "\n").encode())
-        print(f"{len(written)} categories, {', '.join(f'{count:,} {what}' for what, count in totals.items() if count)}")
+        order = sorted(totals, key=lambda what: (*SPLITS, what).index(what))
+        print(f"{len(written)} categories: {', '.join(f'{totals[what]:,} {what}' for what in order)}")
         print(f"of each category: {text}")
     print()
     inspect_files(written, args.data_dir / "inspection", title)

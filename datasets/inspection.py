@@ -142,8 +142,8 @@ def inspect_files(paths: list[Path], out: Path, title: str) -> None:
     if len(paths) <= MANY:
         print(text)
     else:
-        print(f"{len(paths)} categories, suspicious: {'nothing' if not faults else ''}")
-        print(*(f"  {fault}: {count}" for fault, count in faults.most_common()), sep="\n")
+        listed = "".join(f"\n  {fault}: {count}" for fault, count in faults.most_common())
+        print(f"{len(paths)} categories, suspicious:{listed or ' nothing'}")
     print(f"\nwritten: {out / title}.txt, {pictures[0]}{f' to {pictures[-1].name}' if len(pictures) > 1 else ''}")
 
 

@@ -72,6 +72,8 @@ def counts(written) -> dict[str, int]:
         ("a.json", json.dumps(STROKES)),
         ("a.json", json.dumps({"word": "cat", "drawing": STROKES}, indent=1)),
         ("a.csv", kaggle([record(1, drawing=STROKES)])),
+        ("a.csv", f';word;drawing\n0;cat;"{json.dumps(STROKES)}"\n'),
+        ("a.tsv", f"word\tdrawing\ncat\t{json.dumps(STROKES)}\n"),
     ],
 )
 def test_shapes_of_quickdraw(tmp_path, name, text):
@@ -318,6 +320,8 @@ def test_a_column_may_number_drawings(tmp_path):
         ("dx,dy,p\n1,2,0\n", "are called dx, dy, p; expected one x and one y"),
         ("x,y\n188,5,112,5\n", "line 2 has 4 columns, not 2"),
         ("x,y,pen_up\n1,2,0\n3,4,1\n", "whether 'pen_up' parts strokes cannot be told"),
+        ("x,y\n", "an empty list of points"),
+        ("", "an empty file"),
         ("x,y,x\n1,2,3\n", "expected one x and one y"),
         ("x,y\n1,2\n3,four\n", "line 3 is no position: '3,four'"),
         ("# a comment\nx y\n1 2\nthree 4\n", "line 4 is no position"),
