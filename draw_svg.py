@@ -33,6 +33,9 @@ def tidy_page(attributes: dict) -> bool:
     Without a viewBox, sizes such as ``100%`` say nothing, and no page cuts the drawing.
     """
     sizes = [re.fullmatch(LENGTH, str(attributes.get(name, ""))) for name in ("width", "height")]
+    numbers = re.split(r"[\s,]+", str(attributes.get("viewBox", "")).strip())
+    if any(re.fullmatch(r"[-+]?0*\.?0*", number) for number in numbers[2:]):
+        del attributes["viewBox"]  # without width or height
     if "viewBox" in attributes:
         if not all(sizes):
             for name in ("width", "height"):

@@ -236,7 +236,7 @@ def _visible_lines(shapes, size, background, outlines, root) -> Drawing:
         if shape.fill and not shape.stroke and _covers(shape):  # the paper itself, and whatever was below is hidden
             if shape.fill[3] > 1 - VISIBLE:
                 paper, seen, hides = np.array(shape.fill[:3]), [], False
-        elif _differs(shape.fill, paper) or _differs(shape.stroke, paper):
+        elif _differs(shape.fill, paper) or _differs(shape.stroke, paper) or _lies_on_area(shape, seen):
             seen.append(shape)
         elif seen:
             hides = True  # white on white, perhaps over black lines
@@ -315,6 +315,22 @@ def _paper_color(background: str) -> np.ndarray:
 def _differs(color: tuple | None, paper: np.ndarray) -> bool:
     """Whether a colour (red, green, blue, alpha) can be seen on a paper."""
     return color is not None and float(color[3] * np.abs(np.array(color[:3]) - paper).max()) > VISIBLE
+
+
+def _lies_on_area(shape: _Shape, areas: list[_Shape]) -> bool:
+    """Whether a shape lies inside the outline of one that was filled before: white on a dark badge is seen."""
+    points = np.concatenate(shape.whole)
+    for outline in (line for area in areas if area.fill for line in area.whole):
+        if (points.min(axis=0) < outline.min(axis=0)).any() or (points.max(axis=0) > outline.max(axis=0)).any():
+            continue
+        (x, y), (to_x, to_y) = outline.T, np.roll(outline, -1, axis=0).T
+        at_x, at_y = points[:: max(len(points) // 50, 1)].T[..., None]
+        crosses = (y > at_y) != (to_y > at_y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = at_x < x + (at_y - y) / (to_y - y) * (to_x - x)
+        if ((crosses & left).sum(axis=1) % 2).mean() > 0.9:
+            return True
+    return False
 
 
 def _are_straight(lines: Lines) -> bool:

@@ -178,6 +178,12 @@ def test_both_doors_see_the_same(body, tmp_path):
     assert np.abs(picture - plain).mean() < 3
 
 
+def test_white_on_a_dark_badge_is_seen():
+    badge, cross = '<circle cx="50" cy="50" r="45" fill="#223344"/>', '<path d="M30 30L70 70M70 30L30 70" {}/>'
+    rim, *lines = read(badge + cross.format(WHITE))
+    assert len(lines) == 2 and np.ptp(rim, axis=0) == pytest.approx([90, 90], abs=0.5)
+
+
 def test_white_on_a_background_of_css():
     (line,) = read(f'<path d="{SCRIBBLE}" {WHITE}/>', 'viewBox="0 0 100 100" style="background: #000"')
     assert len(line) == 4
@@ -187,6 +193,7 @@ def test_white_on_a_background_of_css():
     "attributes",
     [
         'width="100%" height="100%"',
+        'viewBox="0 0 0 0"',
         'width="100%"',
         "",
         'width="auto" height="auto"',
@@ -200,7 +207,7 @@ def test_a_page_may_be_of_any_size(attributes, tmp_path):
     assert np.abs(shape - expected).max() < 1e-3
     for scale in (1, 20):  # on a screen, or far beyond it
         (tmp_path / "a.svg").write_bytes(svg(f'<path d="{SCRIBBLE}" {INK} transform="scale({scale})"/>', attributes))
-        if scale == 1 or "viewBox" not in attributes:
+        if scale == 1 or 'viewBox="0 0 100' not in attributes:
             assert (load_image(tmp_path / "a.svg", 48, 48) < 128).sum() > 60
 
 
