@@ -7,7 +7,7 @@ by its skeleton where strokes have grown together.
 
 import numpy as np
 
-POINTS = 240, 1000  # along an outline: at least, and at most
+POINTS = 160, 1000  # along an outline: at least, and at most
 STARTS = 4  # places where an outline is tried to be opened
 SLENDER = 4.0  # times as long as wide is a stroke
 MAX_WIDTH = 0.12  # of the drawing's longer side; wider ones are areas
@@ -59,8 +59,10 @@ def ribbon(polygon: np.ndarray) -> tuple[np.ndarray, float] | None:
         best = min(best, (_zip(points, start)[0], start))
         if best[0] < 1.25 * width:  # as near to each other as the sides of a stroke are
             break
-    near = [(best[1] + offset) % POINTS[0] for offset in range(-5, 6)]
-    start = min(near, key=lambda start: _zip(points, start)[0])
+    for step in (2, 1):  # there or thereabouts, the sides are nearest of all from the very end
+        near = ((best[1] + offset * step) % POINTS[0] for offset in (-2, -1, 1, 2))
+        best = min(best, *((_zip(points, start)[0], start) for start in near))
+    start = best[1]
     _, left, right = _zip(_resample_closed(closed, along, count), start * count // POINTS[0])
     line, widths = (left + right) / 2, np.hypot(*(left - right).T)
     steps = np.hypot(*np.diff(line, axis=0).T)
@@ -148,7 +150,7 @@ def skeleton_lines(polygons: Lines, size: float, even_odd: bool = False) -> tupl
     from scipy.ndimage import find_objects, label
     from skimage.morphology import skeletonize
 
-    mask, scale, origin = _fill(polygons, even_odd)
+    mask, scale, origin = _fill(polygons, size, even_odd)
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     middle = skeletonize(mask.astype(bool))
     pen, length = 2 * float(np.median(depth[middle])), float(middle.sum())
@@ -172,13 +174,13 @@ def skeleton_lines(polygons: Lines, size: float, even_odd: bool = False) -> tupl
     return [line / scale + origin for line in lines], pen / scale
 
 
-def _fill(polygons: Lines, even_odd: bool) -> tuple[np.ndarray, float, np.ndarray]:
+def _fill(polygons: Lines, size: float, even_odd: bool) -> tuple[np.ndarray, float, np.ndarray]:
     """(uint8 ``[H, W]``, 1 inside; pixels per unit; position of pixel 0, 0) of a filled shape."""
     import cairocffi  # there already: whoever has polygons of an SVG has it
 
     points = np.concatenate(polygons)
     low, extent = points.min(axis=0), np.ptp(points, axis=0)
-    scale = RASTER / extent.max()
+    scale = min(RASTER / extent.max(), 2 * RASTER / size)
     width, height = (np.ceil(extent * scale).astype(int) + 4).tolist()
     surface = cairocffi.ImageSurface(cairocffi.FORMAT_A8, width, height)
     context = cairocffi.Context(surface)

@@ -26,6 +26,7 @@ MAX_STYLE_CHARACTERS = 20_000
 MAX_DEPTH = 100  # of elements, `use` followed; CairoSVG is recursive
 MAX_XML_ELEMENTS = 100_000
 MAX_ELEMENTS = 5_000  # that may draw, `use` followed
+MAX_PEN_STROKES = 500  # filled shapes whose centre line is sought: some hundredths of a second each
 MAX_USE_WORK = 2_000_000  # `use` elements times all elements: CairoSVG looks through the whole file for each
 PAGE_WIDTH = 4096.0  # of an SVG as read; cairo rounds positions of pages and clips to 1/256 of a pixel
 CURVE_ERROR, MAX_STEPS = 0.05, 64  # of the same unit: how far a curve's points may leave it; points per curve
@@ -259,7 +260,8 @@ def _shape_lines(shapes: list[_Shape], outlines: bool, notes: Counter) -> list[L
     """The lines of each shape: as stroked, the centre of a filled pen stroke, the outline of a filled area."""
     points = np.concatenate([line for shape in shapes for line in shape.lines])
     size = float(np.ptp(points, axis=0).max())
-    centres = [None if outlines or not _may_be_pen_stroke(shape) else _centre(shape, size) for shape in shapes]
+    pens = [] if outlines else [i for i, shape in enumerate(shapes) if _may_be_pen_stroke(shape)][:MAX_PEN_STROKES]
+    centres = [centre_lines(shape.whole, size, shape.even_odd) if i in pens else None for i, shape in enumerate(shapes)]
     pens = [width for _, width in filter(None, centres)] + [shape.width for shape in shapes if shape.stroke]
     pen, drawn, pieces = float(np.median(pens)) if pens else 0.0, set(), []
     for shape, centre in zip(shapes, centres, strict=True):
@@ -294,10 +296,6 @@ def _may_be_pen_stroke(shape: _Shape) -> bool:
         return False
     closed = all(np.abs(line[0] - line[-1]).max() < 1e-3 for line in shape.whole)
     return not shape.stroke or (closed and np.abs(np.subtract(shape.fill, shape.stroke)).max() < VISIBLE)
-
-
-def _centre(shape: _Shape, size: float) -> tuple[Lines, float] | None:
-    return centre_lines(shape.whole, size, shape.even_odd)
 
 
 def _paper_color(background: str) -> np.ndarray:
