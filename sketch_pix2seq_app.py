@@ -12,6 +12,7 @@ from quiet_tensorflow import describe_device
 import argparse
 import dataclasses
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ import numpy as np
 
 from app_drawings import (
     Drawn,
+    blank,
     complete_lines,
     describe,
     draw_bitmap,
@@ -38,6 +40,7 @@ from app_drawings import (
     read_photo,
     read_sheet,
     sheet_bitmap,
+    sheet_view,
     show,
     tools,
 )
@@ -51,16 +54,18 @@ MODEL_DIRS = ("assets/pixels", "assets/pretrained")  # by default, the first tha
 MAX_UPLOAD = "20mb"
 SESSIONS, SESSION_SECONDS = 50, 3600  # people whose drawings are kept in memory, and for how long
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-LATEST = {**QUIET, "trigger_mode": "always_last"}  # of what happens while the model still draws, only the last counts
+DRAWING = {"show_progress": "minimal", "api_visibility": "private"}  # what takes long is seen to
+LATEST = {**DRAWING, "trigger_mode": "always_last"}  # of what happens while the model still draws, only the last counts
 PHOTO_HINT = "Dark lines on light paper, or light on dark."
 MORPH_HINT = "Draw on both sheets; between them, one becomes the other."
+CORNER = [np.array([[200.0, 200], [800, 200], [800, 800]])]  # a drawing
 SHEET = (
     '<div class="sketch-pad"><div class="sheet"><canvas width="1000" height="1000"></canvas><div class="hint">{hint}'
     '</div></div><div class="tools"><button type="button" class="undo">↶ undo</button>'
     '<button type="button" class="clear">✕ clear</button>{examples}</div></div>'
 )
 MORPH = (
-    '<div class="morph"><p class="note"></p><div class="moves"><div class="large">'
+    '<div class="morph"><div class="blank"><p class="note"></p></div><div class="moves"><div class="large">'
     '<svg viewBox="0 0 400 400"><path d=""/></svg></div>'
     '<input type="range" min="0" max="1" step="0.001" value="0" aria-label="from one to the other">'
     '<div class="tools"><button type="button" class="loop">▶ loop</button></div>{tools}</div></div>'
@@ -88,7 +93,14 @@ class Page:
                 redraws.append(self.lay_out_morph())
             changes = self.lay_out_settings()
             for function, inputs, outputs, events in redraws:
-                gr.on([*events, *changes], function, [*inputs, *self.settings], outputs, **LATEST)
+                gr.on(
+                    [*events, *changes],
+                    function,
+                    [*inputs, *self.settings],
+                    outputs,
+                    show_progress_on=outputs[1],
+                    **LATEST,
+                )
 
     # ---- parts
 
@@ -125,7 +137,7 @@ class Page:
         try:
             drawn = draw(*own, self.sampler(model_dir, temperature, pen_temperature, seed, tries))
         except (ValueError, OSError) as error:
-            return None, note(str(error))
+            return None, blank(str(error))
         return drawn, show(drawn)
 
     def sampler(self, model_dir, temperature, pen_temperature, seed, tries) -> Sampler:
@@ -149,10 +161,11 @@ class Page:
         with left:
             sheet = self.sheet("draw here")
         with right:
-            made, shown = self.result(value=note("The model's strokes appear here as soon as you lift the pen."))
+            made, shown = self.result(value=blank("The model's strokes appear here as soon as you lift the pen."))
 
         def draw(value, sampler: Sampler) -> Drawn:
-            return draw_bitmap(sheet_bitmap(read_sheet(value), sampler), sampler)
+            lines = read_sheet(value)
+            return draw_bitmap(sheet_bitmap(lines, sampler), sampler)._replace(view=sheet_view(lines))
 
         return lambda *inputs: self.answer(draw, *inputs), [sheet], [made, shown], [sheet.change]
 
@@ -161,19 +174,20 @@ class Page:
         photo, box = gr.State(time_to_live=SESSION_SECONDS), gr.State()
         with left:
             sources = ["upload", "webcam", "clipboard"]
-            upload = gr.Image(sources=sources, label="photo, scan or SVG", height=220, buttons=[])
+            upload = gr.Image(sources=sources, label="photo, scan or SVG", height=150, buttons=[])
             upload.preprocess = lambda file: file and file.path  # load_image's limits are ours, not Gradio's
             example = gr.Button("or take this photo of a doodle: assets/doodle.jpg", size="sm")
             framed = self.html("photo", value="")
         with right:
-            made, shown = self.result(value=note(PHOTO_HINT))
+            made, shown = self.result(value=blank(PHOTO_HINT))
 
         def read(path):
             """An upload is read and forgotten at once."""
             if path is None:
                 return gr.skip()
             try:
-                return open_photo(path), None, "", None
+                photo = open_photo(path)
+                return photo, None, photo_html(photo, None), None
             except (ValueError, OSError) as error:
                 return None, None, note(str(error)), None
             finally:
@@ -182,7 +196,7 @@ class Page:
 
         def draw(photo, box, *settings):
             if photo is None:
-                return None, note(PHOTO_HINT), gr.skip()
+                return None, blank(PHOTO_HINT), gr.skip()
             found = [box]
 
             def draw_photo(sampler: Sampler) -> Drawn:
@@ -205,9 +219,9 @@ class Page:
     def lay_out_complete(self):
         left, right = self.columns()
         with left:
-            sheet = self.sheet("begin a drawing, where it should be on its page", examples=False)
+            sheet = self.sheet("begin a drawing", examples=False)
         with right:
-            made, shown = self.result(value=note("Yours stays blue; the model goes on in black, in several ways."))
+            made, shown = self.result(value=blank("Yours stays blue; the model goes on in black, in several ways."))
 
         def draw(value, sampler: Sampler) -> Drawn:
             return complete_lines(read_sheet(value), sampler, self.data_dir)
@@ -248,12 +262,12 @@ class Page:
                 seed = gr.Number(0, precision=0, minimum=0, label="seed", info="another one, another drawing")
         names = [(Path(path).name, path) for path in self.model_dirs]
         model = gr.Dropdown(names, value=self.model_dirs[0], label="model", visible=len(self.model_dirs) > 1)
-        about = gr.Markdown(describe(self.model_dirs[0]))
+        about = gr.Markdown(describe(self.model_dirs[0]), elem_classes="about")
         self.settings = [model, temperature, pen, seed, tries]
         model.change(lambda name: describe(name) if name in self.model_dirs else "", model, about, **QUIET)
         for event in self.then_draw:
             draw, inputs, outputs = self.draw_photo
-            event.then(draw, [*inputs, *self.settings], outputs, **QUIET)
+            event.then(draw, [*inputs, *self.settings], outputs, show_progress_on=outputs[1], **DRAWING)
         return [model.change, temperature.release, pen.release, tries.release, seed.change]
 
 
@@ -282,10 +296,16 @@ def find_port(host: str, port: int) -> int:
 
 def warm_up(model_dir: str) -> None:
     """Draw once, as the first drawing takes seconds."""
-    lines = [np.array([[200.0, 200], [800, 200], [800, 800]])]
     for tries in (4, 1):
         sampler = dataclasses.replace(load(model_dir), num=tries)
-        draw_bitmap(sheet_bitmap(lines, sampler), sampler)
+        draw_bitmap(sheet_bitmap(CORNER, sampler), sampler)
+
+
+def warm_up_others(model_dirs: list[str], data_dir: str) -> None:
+    """The same, of what is seldom the first thing that somebody does."""
+    complete_lines(CORNER, load(model_dirs[0]), data_dir)
+    for model_dir in model_dirs[1:]:
+        warm_up(model_dir)
 
 
 def serve(gr, args: argparse.Namespace, port: int) -> None:
@@ -310,6 +330,7 @@ def serve(gr, args: argparse.Namespace, port: int) -> None:
     )
     address = "127.0.0.1" if args.host == "0.0.0.0" else args.host
     print(f"draw at http://{address}:{port} (Ctrl-C ends it)", flush=True)
+    threading.Thread(target=warm_up_others, args=[args.model_dir, args.data_dir], daemon=True).start()
     ended.wait()
     threading.Thread(target=page.close, args=[False], daemon=True).start()
 
@@ -331,6 +352,7 @@ def main(argv=None) -> int:
     with tempfile.TemporaryDirectory() as directory:
         gr, port = import_gradio(directory), find_port(args.host, args.port)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: the directory goes
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # that each model is compiled anew is no warning
         print(describe_device())
         for model_dir in args.model_dir:
             load(model_dir).require_images("--model_dir")

@@ -28,7 +28,7 @@ import endings
 import script
 import sketch_pix2seq_app as app
 from ink_scores import ink_scores
-from morph import POINTS
+from morph import POINTS, pair_lines
 from read_strokes import read_drawings
 
 MISSING = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
@@ -77,6 +77,8 @@ def content(file):
         ([[[float("nan"), 0]]], "no drawing"),
         ([[[1e400, 0]]], "no drawing"),
         ([{"x": 1}], "no drawing"),
+        ([[[500, 500]]], "This is a dot"),
+        ([[[500, 500]], [[502, 503]]], "This is a dot"),
     ],
 )
 def test_what_is_no_drawing_gets_one_line(value, words):
@@ -105,8 +107,24 @@ def test_a_sheet_is_drawn_again_and_a_seed_says_how(tiny):
     assert all(f'data-format="{name}"' in shown for name in draws.FORMATS)
 
 
-def test_a_dot_is_drawn_without_a_fault(tiny):
-    assert draws.draw_bitmap(draws.sheet_bitmap(lines([[5, 5]]), tiny), tiny).drawings
+def test_a_dot_is_seen(tiny):
+    circle, face = (draws.sheet_bitmap(draws.read_sheet(lines), tiny) for lines in ([CIRCLE], [CIRCLE, [[400, 400]]]))
+    row, column = np.argwhere(face.astype(int) < circle.astype(int) - 100).mean(axis=0)
+    assert row == pytest.approx(column, abs=0.5)
+    assert 16 < row < 22  # of 48: at 400 of a circle from 200 to 800, which fills the bitmap but for its margin
+
+
+def test_a_drawing_is_shown_where_the_person_s_is():
+    begun = lines([[100, 300], [150, 320]], [[160, 350], [180, 310]])
+    left, top, width, height = map(float, draws.sheet_view(begun).split())
+    shown = np.concatenate([line for line, _ in draws.picture_lines(draws.lines_to_strokes(begun), draws.STYLE)])
+    assert width == height
+    np.testing.assert_allclose((shown - [left, top]) / width * draws.SIDE, np.concatenate(begun), atol=0.1)
+
+
+def test_what_a_model_was_trained_on_is_said(tmp_path):
+    assert "43,071 training drawings: 270 of the 345 categories" in draws.describe(str(ROOT / "assets/pixels"))
+    assert "cat, house." in draws.describe(str(make_snapshot(tmp_path / "few")))
 
 
 def test_every_format_opens(tmp_path):
@@ -162,6 +180,18 @@ def test_a_morph_moves_smoothly_from_one_drawing_to_the_other(tiny):
     assert max(steps) < draws.STYLE.size / 4
     ElementTree.fromstring(content(draws.encode_morph(frames, {"format": "svg"})))
     assert picture(content(draws.encode_morph(frames, {"format": "gif"})))[1] > 20
+
+
+def test_lines_without_a_partner_part_from_others():
+    first = np.stack([np.linspace([0, y], [10, y], POINTS) for y in (0, 50)])
+    second = np.stack([np.linspace([10, y], [0, y], POINTS) for y in (4, 48, 52, 99)])
+    for one, other in ((first, second), (second, first)):
+        pairs = pair_lines(one, other)
+        assert len(pairs[0]) == len(pairs[1]) == 4
+        for mine, own in zip(pairs, (one, other), strict=True):
+            apart = np.abs(mine[:, None] - np.concatenate([own, own[:, ::-1]])[None]).max(axis=(2, 3))
+            assert (apart.min(axis=1) == 0).all()  # nothing is there that was not drawn
+            assert (apart.reshape(4, 2, -1).min(axis=(0, 1)) == 0).all()  # and all that was
 
 
 def test_a_photo_is_read_where_the_frame_is(tiny, images, tmp_path):
@@ -328,6 +358,10 @@ def test_a_circle_is_drawn_back_and_taken_away(server, browser, width, tmp_path)
     page.locator("canvas:visible").scroll_into_view_if_needed()
     draw(page, CIRCLE)
     svg = wait_for_drawing(page)
+    left, top, side, _ = map(float, re.search(r'viewBox="([^"]*)"', svg)[1].split())
+    points = np.array(re.findall(r"([\d.]+),([\d.]+)", " ".join(re.findall(r' d="([^"]+)"', svg))), float)
+    place = (points - [left, top]) / side * draws.SIDE  # on the sheet
+    np.testing.assert_allclose([place.min(axis=0), place.max(axis=0)], [[200, 200], [800, 800]], atol=40)
     circle = draws.rasterize_all([draws.scaled(draws.lines_to_strokes(lines(CIRCLE)))], 96, 96)
     assert ink_scores(circle, bitmap_of(svg), 4)[0][0] > 0.9
     assert page.evaluate("document.getAnimations().length") > 0  # it draws itself
