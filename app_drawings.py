@@ -110,12 +110,12 @@ def sheet_view(lines: list[np.ndarray]) -> str:
     return f"{left:.2f} {top:.2f} {side:.2f} {side:.2f}"
 
 
-def open_photo(path: str) -> Image.Image:
-    """A picture that was uploaded, within ``load_image``'s limits."""
+def open_photo(path: Path) -> Image.Image:
+    """A picture within ``load_image``'s limits; errors name it without its directory."""
     try:
-        return open_image(Path(path))
-    except ValueError as error:
-        raise ValueError(str(error).replace(str(path), Path(path).name)) from None
+        return open_image(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(str(error).replace(str(path), path.name)) from None
 
 
 def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarray, list[float]]:

@@ -11,6 +11,7 @@ from quiet_tensorflow import describe_device
 
 import argparse
 import dataclasses
+import functools
 import ipaddress
 import logging
 import os
@@ -22,6 +23,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from app_drawings import (
     Drawn,
@@ -34,7 +36,6 @@ from app_drawings import (
     example_sheets,
     load,
     morph_sheets,
-    note,
     open_photo,
     photo_html,
     read_photo,
@@ -51,7 +52,8 @@ from snapshots import find_snapshot
 
 ROOT = Path(__file__).resolve().parent
 MODEL_DIRS = ("assets/pixels", "assets/pretrained")  # by default, the first that has weights
-MAX_UPLOAD = "20mb"
+EXAMPLE = ROOT / "assets/doodle.jpg"
+MAX_UPLOAD, UPLOADS_KEPT = "20mb", (30, 30)  # seconds from one look for old uploads to the next, and how old they get
 SESSIONS, SESSION_SECONDS = 50, 3600  # people whose drawings are kept in memory, and for how long
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 DRAWING = {"show_progress": "minimal", "api_visibility": "private"}  # what takes long is seen to
@@ -79,7 +81,7 @@ class Page:
         self.gr, self.data_dir, self.model_dirs = gr, data_dir, model_dirs
         self.examples = example_sheets(data_dir)
         self.head = f"<script>{(ROOT / 'assets/app.js').read_text()}</script>"
-        with gr.Blocks(title="sketch-pix2seq", analytics_enabled=False) as self.blocks:
+        with gr.Blocks(title="sketch-pix2seq", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as self.blocks:
             gr.Markdown("# Draw, and see it drawn back")
             self.file = gr.JSON(visible="hidden")
             self.settings, redraws = [], []
@@ -173,30 +175,25 @@ class Page:
         gr, (left, right) = self.gr, self.columns()
         photo, box = gr.State(time_to_live=SESSION_SECONDS), gr.State()
         with left:
-            sources = ["upload", "webcam", "clipboard"]
-            upload = gr.Image(sources=sources, label="photo, scan or SVG", height=150, buttons=[])
-            upload.preprocess = lambda file: file and file.path  # load_image's limits are ours, not Gradio's
-            example = gr.Button("or take this photo of a doodle: assets/doodle.jpg", size="sm")
             framed = self.html("photo", value="")
+            sources = ["upload", "webcam", "clipboard"]
+            upload = gr.Image(sources=sources, label="photo, scan or SVG", height=220, buttons=[])
+            example = gr.Button("or take this photo of a doodle", size="sm")
         with right:
             made, shown = self.result(value=blank(PHOTO_HINT))
 
-        def read(path):
-            """An upload is read and forgotten at once."""
-            if path is None:
+        def read(open_file, *file):
+            if file == (None,):
                 return gr.skip()
             try:
-                photo = open_photo(path)
-                return photo, None, photo_html(photo, None), None
+                photo = open_file(*file)
             except (ValueError, OSError) as error:
-                return None, None, note(str(error)), None
-            finally:
-                if Path(path) != ROOT / "assets/doodle.jpg":
-                    Path(path).unlink(missing_ok=True)
+                return None, None, "", None, None, blank(str(error))
+            return photo, None, photo_html(photo, None), None, None, gr.skip()
 
         def draw(photo, box, *settings):
             if photo is None:
-                return None, blank(PHOTO_HINT), gr.skip()
+                return gr.skip()
             found = [box]
 
             def draw_photo(sampler: Sampler) -> Drawn:
@@ -209,9 +206,10 @@ class Page:
         def move(event: gr.EventData):
             return event._data["box"]
 
-        opened = [photo, box, framed, upload]
-        self.then_draw = [upload.input(read, upload, opened, **QUIET)]
-        self.then_draw += [example.click(lambda: read(str(ROOT / "assets/doodle.jpg")), None, opened, **QUIET)]
+        opened = [photo, box, framed, upload, made, shown]
+        own, given = functools.partial(read, take_upload), functools.partial(read, lambda: open_photo(EXAMPLE))
+        self.then_draw = [upload.input(own, upload, opened, preprocess=False, **QUIET)]  # the limits are load_image's
+        self.then_draw += [example.click(given, None, opened, **QUIET)]
         self.then_draw += [framed.select(move, None, box, **QUIET)]
         self.draw_photo = draw, [photo, box], [made, shown, framed]
         return *self.draw_photo, []
@@ -283,6 +281,17 @@ def import_gradio(directory: str):
     except ImportError:
         raise ValueError("Gradio is not installed; install it with: pip install -r requirements-app.txt") from None
     return gradio
+
+
+def take_upload(file: dict) -> Image.Image:
+    """The picture in a file that Gradio says was uploaded, {"path"}. Raises ValueError.
+
+    What a browser sends as a path may be anybody's file: Gradio does not always look.
+    """
+    path = Path(file["path"]).resolve()
+    if not path.is_relative_to(Path(os.environ["GRADIO_TEMP_DIR"]).resolve()):
+        raise ValueError(f"{path.name} was not uploaded")
+    return open_photo(path)
 
 
 def find_port(host: str, port: int) -> int:

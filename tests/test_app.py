@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,7 +197,7 @@ def test_lines_without_a_partner_part_from_others():
 
 
 def test_a_photo_is_read_where_the_frame_is(tiny, images, tmp_path):
-    photo = draws.open_photo(str(images / "a.png"))
+    photo = draws.open_photo(images / "a.png")
     bitmap, box = draws.read_photo(photo, tiny)
     assert box == pytest.approx([58 / 300, 38 / 240, 202 / 300, 192 / 240], abs=0.03)
     part, asked = draws.read_photo(photo, tiny, [0, 0, 0.45, 1])
@@ -205,16 +207,28 @@ def test_a_photo_is_read_where_the_frame_is(tiny, images, tmp_path):
     with pytest.raises(ValueError, match="frame is too small"):
         draws.read_photo(photo, tiny, [0.5, 0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match=r"^notes.txt cannot be read: not an image"):
-        draws.open_photo(str(images / "notes.txt"))
+        draws.open_photo(images / "notes.txt")
     Image.new("L", (60, 60), 250).save(tmp_path / "blank.png")
     with pytest.raises(ValueError, match="no ink found"):
-        draws.read_photo(draws.open_photo(str(tmp_path / "blank.png")), tiny)
+        draws.read_photo(draws.open_photo(tmp_path / "blank.png"), tiny)
 
 
 def test_a_model_that_sees_no_images_is_refused(tmp_path):
     blind = make_snapshot(tmp_path, conditional=False)
     with pytest.raises(ValueError, match="unconditional, it sees no images"):
         draws.sheet_bitmap(lines(CIRCLE), draws.load(str(blind)))
+
+
+def test_only_uploads_are_opened(images, tmp_path, monkeypatch):
+    uploads, own = tmp_path / "uploads", tmp_path / "own.png"
+    uploads.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))
+    for path in (uploads / "a.png", own):
+        shutil.copy(images / "a.png", path)
+    assert app.take_upload({"path": str(uploads / "a.png")}).size
+    for path in (own, uploads / "../own.png", Path("own.png")):
+        with pytest.raises(ValueError, match=r"^own.png was not uploaded$"):
+            app.take_upload({"path": str(path)})
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
@@ -301,6 +315,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
+    flags += " --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"  # a webcam
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags.split())
         yield chromium
@@ -409,6 +424,21 @@ def test_photos_and_what_is_none(server, browser, width, tmp_path):
     page.get_by_text("notes.png cannot be read: not an image in a known format").wait_for()
     assert page.locator(".photo").count() == 0
     check_asked(page, server[1])
+
+
+@pytest.mark.real
+@browsed
+def test_a_webcam_s_picture_is_read(server, browser):
+    page = open_page(browser, server[1])
+    page.get_by_role("tab", name="Photo").click()
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("[...document.querySelectorAll('video')].some((e) => e.readyState > 3 && e.currentTime > 0)")
+    page.get_by_label("capture photo").click()
+    page.locator(".photo .frame").wait_for()
+    wait_for_drawing(page)
+    page.get_by_role("button", name="or take this photo of a doodle").click()
+    page.locator(".photo .frame").wait_for()
 
 
 @pytest.mark.real
