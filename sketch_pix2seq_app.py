@@ -11,13 +11,14 @@ from quiet_tensorflow import describe_device
 
 import argparse
 import dataclasses
+import errno
 import functools
 import ipaddress
 import logging
 import os
+import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -300,7 +301,8 @@ def find_port(host: str, port: int) -> int:
         with socket.create_server((host, port)) as server:
             return server.getsockname()[1]
     except (OSError, OverflowError) as error:
-        raise ValueError(f"port {port} of {host} cannot be used ({error}); take another --port") from None
+        reason = "it is in use" if getattr(error, "errno", 0) == errno.EADDRINUSE else error
+        raise ValueError(f"port {port} of {host} cannot be used ({reason}); take another --port") from None
 
 
 def warm_up(model_dir: str) -> None:
@@ -317,11 +319,20 @@ def warm_up_others(model_dirs: list[str], data_dir: str) -> None:
         warm_up(model_dir)
 
 
-def serve(gr, args: argparse.Namespace, port: int) -> None:
-    """Show the page until SIGINT or SIGTERM."""
-    ended = threading.Event()
+def end_at_signals(directory: str) -> None:
+    """From now on Ctrl-C and SIGTERM end the process at once, whatever it does, and remove the directory."""
+
+    def end(*_):
+        shutil.rmtree(directory, ignore_errors=True)
+        os.write(1, b"ended\n")  # print may be what was interrupted
+        os._exit(0)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, end)
+
+
+def serve(gr, args: argparse.Namespace, port: int) -> None:
+    """Show the page for ever."""
     page = Page(gr, args.model_dir, args.data_dir).blocks
     page.launch(
         server_name=args.host,
@@ -340,8 +351,7 @@ def serve(gr, args: argparse.Namespace, port: int) -> None:
     address = "127.0.0.1" if args.host == "0.0.0.0" else args.host
     print(f"draw at http://{address}:{port} (Ctrl-C ends it)", flush=True)
     threading.Thread(target=warm_up_others, args=[args.model_dir, args.data_dir], daemon=True).start()
-    ended.wait()
-    threading.Thread(target=page.close, args=[False], daemon=True).start()
+    threading.Event().wait()
 
 
 def parse_args(argv) -> argparse.Namespace:
@@ -355,12 +365,12 @@ def parse_args(argv) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv=None) -> int:
-    """Serve the page -> exit code, or end the process: what still draws then is not waited for."""
+def main(argv=None) -> None:
+    """Serve the page until a signal ends the process. Raises ValueError."""
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
+        end_at_signals(directory)
         gr, port = import_gradio(directory), find_port(args.host, args.port)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: the directory goes
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # that each model is compiled anew is no warning
         print(describe_device())
         for model_dir in args.model_dir:
@@ -369,8 +379,6 @@ def main(argv=None) -> int:
         if not ipaddress.ip_address(socket.gethostbyname(args.host)).is_loopback:
             print("everyone who reaches this machine can draw on this page")
         serve(gr, args, port)
-    print("ended", flush=True)
-    os._exit(0)
 
 
 if __name__ == "__main__":
