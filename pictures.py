@@ -316,16 +316,16 @@ def write_sheet(path: Path, rows: list[Row], style: Style) -> None:
     write_file(path, png_bytes(grid(images, blocks * columns, captions, size=(SHEET_TILE, SHEET_TILE))))
 
 
-def reduce_photo(image: Image.Image, box: tuple[float, ...]) -> Photo:
-    """A picture and what was read of it, ``box`` in its pixels, in at most ``PHOTO_BYTES``."""
+def reduce_photo(image: Image.Image, box: tuple[float, ...], side: int = 800) -> Photo:
+    """A picture of ``side`` pixels at most, and in ``PHOTO_BYTES`` at most; ``box``: what was read, in its pixels."""
     shares = tuple(float(side) for side in np.array(box) / (image.size * 2))
-    for side in (800, 560, 400, 280, 200):
+    while True:
         small, buffer = image.copy(), io.BytesIO()
         small.thumbnail((side, side))
         small.save(buffer, "JPEG", quality=80)
         if buffer.tell() <= PHOTO_BYTES:
-            break
-    return Photo(buffer.getvalue(), small.size, shares)
+            return Photo(buffer.getvalue(), small.size, shares)
+        side = side * 2 // 3
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -24,7 +24,7 @@ from pictures import FORMATS, MARGIN, Photo, Row, Tile, make_style, reduce_photo
 from read_image import DEFAULT_LINE_WIDTH, open_image, parse_crop, read_drawing
 from read_strokes import resample_line, simplify_line
 from render_svg2bitmap import rasterize_all
-from result_page import write_page
+from result_page import FEW_ROWS, write_page
 from script import add_switch
 from seeds import seed_for
 from utils import DRAWING_SETTINGS, SPLITS, DataLoader, category_name, lines_to_strokes, load_dataset, to_normal_strokes
@@ -235,9 +235,11 @@ class Sampler:
     def _read_images(self, files: list[Path]) -> list[Picture | ValueError]:
         """What is read of each file, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
 
+        side = 800 if len(files) <= FEW_ROWS else 400  # pixels of a photo on the page
+
         def read(path):
             try:
-                return self._read_image(path)
+                return self._read_image(path, side)
             except ValueError as error:
                 return error
             except OSError as error:  # of a directory, somebody else's file
@@ -254,13 +256,13 @@ class Sampler:
                 )
             )
 
-    def _read_image(self, path: Path) -> Picture:
+    def _read_image(self, path: Path, side: int) -> Picture:
         image, hps = open_image(path, self.crop), self.model.hps
         try:
             reading = read_drawing(image, hps.img_H, hps.img_W, self.info["line_width"])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        return Picture(path, reading.bitmap, reduce_photo(image, reading.box), reading.doubts)
+        return Picture(path, reading.bitmap, reduce_photo(image, reading.box, side), reading.doubts)
 
     def require_images(self, flag: str) -> None:
         """Raises ValueError naming the flag if the model cannot see images."""

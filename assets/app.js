@@ -87,7 +87,10 @@ const sketch = {
         picture.setAttribute("viewBox", view);
         picture.querySelector("g").setAttribute("stroke-width", 0.009 * Number(view.split(" ")[2]));
       }
-      large.replaceChildren(picture);
+      picture.querySelector("rect").remove();
+      const whole = picture.cloneNode(true); // pale, so that what will be drawn is seen at once
+      whole.classList.add("whole");
+      large.replaceChildren(whole, picture);
       small.forEach((figure, i) => figure.setAttribute("aria-pressed", i === index));
       element.querySelector(".speed").value = sketch.speed;
       play(false);
