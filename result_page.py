@@ -11,7 +11,8 @@ from string import Template
 
 from PIL import Image
 
-from pictures import ANIMATION_CSS, ENCODERS, Row, Style, Tile, animated_svg, data_uri, png_bytes
+from pictures import ANIMATION_CSS, ENCODERS, Row, Style, Tile, animated_svg, data_uri
+from render_svg2bitmap import png_bytes
 from utils import write_file
 
 TEMPLATE = Path(__file__).with_name("assets") / "result_page.html"

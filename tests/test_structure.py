@@ -25,6 +25,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "read_strokes": {"draw_svg", "read_image", "utils"},
     "render_svg2bitmap": {"read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
+    "result_page": {"pictures", "render_svg2bitmap", "utils"},
     "endings": {"utils"},
     "morph": {"pictures"},
     "rnn": {"seeds"},
@@ -37,14 +38,16 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "distributed": {"snapshots"},
     "run_dirs": {"snapshots"},
     "run_log": {"utils"},
-    "sampler": set("guide model pictures read_image read_strokes render_svg2bitmap script seeds utils".split()),
+    "sampler": set(
+        "guide model pictures read_image read_strokes render_svg2bitmap result_page script seeds utils".split()
+    ),
     "app_drawings": set("endings ink_scores morph pictures read_image render_svg2bitmap sampler seeds utils".split()),
 }
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
-hparams safe_npz script seeds utils find_paper draw_svg read_image read_strokes render_svg2bitmap pictures morph endings
-ink_scores tracer
+hparams safe_npz script seeds utils find_paper draw_svg read_image read_strokes render_svg2bitmap pictures result_page
+morph endings ink_scores tracer
 """.split()
 
 
