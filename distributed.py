@@ -57,10 +57,10 @@ def _count_workers(text: str) -> int:
     try:
         cluster = json.loads(text or "{}").get("cluster") or {}
         counts = {kind: len(addresses) for kind, addresses in cluster.items()}
+        named = collections.Counter(address for addresses in cluster.values() for address in addresses)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"TF_CONFIG cannot be read ({error}); expected e.g. {EXAMPLE}") from None
-    addresses = collections.Counter(address for kind in counts for address in cluster[kind])
-    twice = [str(address) for address, count in addresses.items() if count > 1]
+    twice = [str(address) for address, count in named.items() if count > 1]
     if twice:
         raise ValueError(
             f"TF_CONFIG names {', '.join(twice)} twice; expected a host and port of its own for each worker"

@@ -403,6 +403,8 @@ def log_run_summary(trainer: Trainer, loaders: tuple) -> None:
     size = sum(int(np.prod(v.shape)) for v in trainer.variables)
     steps = f"steps {int(trainer.next_step)} to {hps.num_steps}"
     print(f"{hps.dec_model} decoder, {size:,} weights, seed {hps.seed}, {steps}; {describe_device()}", flush=True)
+    if hps.precision != "float32" and not tf.config.list_physical_devices("GPU"):
+        print(f"precision={hps.precision} is meant for a GPU: on a CPU it is slow", flush=True)
 
 
 def run_worker(args, context: DistributedContext) -> int:

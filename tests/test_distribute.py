@@ -309,9 +309,10 @@ def test_one_worker_trains(data_dir, tmp_path):
         ('{"cluster": {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}}', "TF_CONFIG names evaluator"),
         ("{'cluster': {}}", "TF_CONFIG cannot be read"),
         ('{"cluster": {"worker": 3}}', "TF_CONFIG cannot be read"),
+        ('{"cluster": {"worker": [["a:1"], ["b:1"]]}}', "TF_CONFIG cannot be read"),
         ('["a:1"]', "TF_CONFIG cannot be read"),
-        ('{"cluster": {"worker": ["a:1", "b:1", "a:1"]}}', "TF_CONFIG names a:1 twice; each worker needs"),
-        ('{"cluster": {"chief": ["a:1"], "worker": ["a:1"]}}', "TF_CONFIG names a:1 twice; each worker needs"),
+        ('{"cluster": {"worker": ["a:1", "b:1", "a:1"]}}', "TF_CONFIG names a:1 twice; expected"),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["a:1"]}}', "TF_CONFIG names a:1 twice; expected"),
     ],
 )
 def test_wrong_clusters_are_refused(config, words, monkeypatch):
