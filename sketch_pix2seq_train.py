@@ -156,7 +156,8 @@ class Trainer:
             self.skipped_updates.assign_add(1)
 
         tf.cond(finite, apply, skip)
-        self.next_step.assign_add(1)
+        with tf.control_dependencies([finite]):  # not before: if a worker is lost, this step has not been taken
+            self.next_step.assign_add(1)
         return losses
 
     @tf.function(reduce_retracing=True, autograph=False)

@@ -169,9 +169,11 @@ def test_two_workers_follow_one(pair_killed, alone):
 
 
 def test_a_lost_worker_ends_the_others(pair_killed):
-    _, code, said = pair_killed
+    run, code, said = pair_killed
     assert code == PEER_LOST_CODE
     expect_one_line_of_loss(said[0])
+    end = newest_state(run)
+    assert end["next_step"] == end["optimizer/_iterations"] > STEPS  # the step at which it was lost is not counted
 
 
 @pytest.mark.slow
