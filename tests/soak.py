@@ -333,8 +333,8 @@ def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
         run_undisturbed(hosts, directory / "whole", **hparams)
         whole = miniatures.newest_state(directory / "whole")
         for what, (action, codes) in LOSSES.items():
-            for count in range(wanted["losses"]):
-                run = directory / f"{what.replace(' ', '_')}_{count}"
+            for _ in range(wanted["losses"]):
+                run = directory / f"lost-{len(rows) + 1}"
                 rows.append(
                     (f"two hosts: {what}; ends bit for bit as if it had not been", lose(hosts, run, action, codes))
                 )
