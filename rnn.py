@@ -378,23 +378,20 @@ def unroll(
     steps, rows = tf.unstack(tf.shape(inputs)[:2])
     counts = tf.fill([steps], rows) if counts is None else counts
     products, params = cell.prepare(context)
-    names, param_names = list(products), list(params)
-    with_offset = [name for name in names if products[name][1] is not None]
     arguments = (
-        list(tf.split(initial_state, cell.state_sizes, axis=1))
-        + [products[name][0] for name in names]
-        + [products[name][1] for name in with_offset]
-        + [params[name] for name in param_names]
+        list(tf.split(initial_state, cell.state_sizes, axis=1)),
+        [matrix for matrix, _ in products.values()],
+        [offset for _, offset in products.values() if offset is not None],
+        list(params.values()),
     )
-    sizes = [len(cell.state_sizes), len(names), len(with_offset), len(param_names)]
 
     @tf.custom_gradient
     def run(inputs, *flat):
-        state, matrices, offsets, values = _split_list(flat, sizes)
-        offsets = dict(zip(with_offset, offsets, strict=True))
-        weights = {name: (matrix, offsets.get(name)) for name, matrix in zip(names, matrices, strict=True)}
-        params = dict(zip(param_names, values, strict=True))
-        loop = (_PaddedLoop if padded else _PackedLoop)(cell, inputs, masks, counts, weights, params)
+        state, matrices, offsets, values = tf.nest.pack_sequence_as(arguments, flat)
+        offsets = [None if offset is None else offsets.pop(0) for _, offset in products.values()]
+        weights = dict(zip(products, zip(matrices, offsets, strict=True), strict=True))
+        own_params = dict(zip(params, values, strict=True))
+        loop = (_PaddedLoop if padded else _PackedLoop)(cell, inputs, masks, counts, weights, own_params)
         outputs, final_state, history = loop.forward(state)
 
         def backward(d_outputs, *d_state):
@@ -402,16 +399,8 @@ def unroll(
 
         return (outputs, *final_state), backward
 
-    outputs, *state = run(inputs, *arguments)
+    outputs, *state = run(inputs, *tf.nest.flatten(arguments))
     return outputs, tf.concat(state, axis=1)
-
-
-def _split_list(items, sizes):
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(list(items[start : start + size]))
-        start += size
-    return parts
 
 
 def _active_rows(offset, n):
@@ -495,16 +484,15 @@ class _PackedLoop:
             state = [array.read(t) for array in states]
             stored = {name: results[name].read(t) for name in names}
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                sources = [x, *state, *stored.values(), *self.params.values()]
-                tape.watch(sources)
+                sources = [x, state, list(stored.values()), list(self.params.values())]
+                tape.watch(tf.nest.flatten(sources))
                 dense = _dense_with_deferred_gradient(transposed, stored, self.cell.precision)
                 output, new_state = self.cell.step(x, tuple(state), dense, self.params, mask)
             d_new_state = self._append_finished(d_running, d_state, self.next_counts[t], n)
             d_output = d_outputs[self.starts[t] : self.starts[t] + n]
-            gradients = tape.gradient(
+            d_x, d_running, d_stored, d_new = tape.gradient(
                 [output, *new_state], sources, [d_output, *d_new_state], unconnected_gradients="zero"
             )
-            (d_x,), d_running, d_stored, d_new = _split_list(gradients, [1, len(state), len(names), len(self.params)])
             d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_stored, strict=True)}
             d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]
             return t - 1, d_running, d_params, d_inputs.write(t, d_x), d_results

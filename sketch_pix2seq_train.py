@@ -200,8 +200,8 @@ class Trainer:
         self._compile(self.train_step, iterator.element_spec, rate, rate)
         try:
             yield from iterator
-        except tf.errors.OpError:
-            raise failures[0] from None  # which TensorFlow would show as one of its own
+        except tf.errors.OpError as error:
+            raise (failures or [error])[0] from None  # not as TensorFlow tells of it
 
     def _split(self, batch: Batch, purpose: str, step: int, replica: int, first: int = 0, every: int = 1) -> tuple:
         """A replica's microbatches of a worker's batch, as many as there are drawings for, each with a seed."""
@@ -242,13 +242,9 @@ def count_drawings(microbatches) -> tf.Tensor:
 
 def specs_of_any_size(microbatches: tuple) -> tuple:
     """What microbatches ``_split`` makes, of any number of drawings and points."""
-    return tuple(
-        (
-            Batch(*(tf.TensorSpec([None, *field.shape[1:]], field.dtype) for field in batch)),
-            tf.TensorSpec([2], tf.int32),
-        )
-        for batch, _ in microbatches
-    )
+    batch, seed = microbatches[0]
+    batch = Batch(*(tf.TensorSpec([None, *field.shape[1:]], field.dtype) for field in batch))
+    return ((batch, tf.TensorSpec(seed.shape, seed.dtype)),) * len(microbatches)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -183,6 +183,20 @@ def test_update_is_adam_on_gradients_clipped_by_value(eagerly):
     assert 0.02 < np.concatenate(clipped).mean() < 0.98  # some are clipped, each for itself, and some are not
 
 
+def test_a_batch_that_cannot_be_made_says_why(eagerly):
+    def batches():
+        yield make_batch()
+        raise ValueError("the third drawing has no point")
+
+    trainer, _ = make_trainer()
+    loader = Given([])
+    loader.batches = batches()
+    given = trainer.batches(loader, 0)
+    trainer.update(next(given), 0)
+    with pytest.raises(ValueError, match="the third drawing has no point"):
+        next(given)
+
+
 def test_every_drawing_weighs_the_same_in_validation(eagerly):
     trainer, _ = make_trainer()
     batch = make_batch([1, 3, 5, 6, 7])
