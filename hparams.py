@@ -74,7 +74,7 @@ class HParams:
     batch_size: int = 100  # drawings per step, of all GPUs and machines together; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
     unroll: str = "auto"  # the recurrent loop. packed: for a CPU; padded: compiled, for a GPU; auto: as the device is
-    precision: str = "float32"  # of the decoder's matrix products; mixed_bfloat16: for a GPU
+    precision: str = "float32"  # of the matrix products of the decoder's cell; mixed_bfloat16: for a GPU
     grad_clip: float = 1.0  # gradients are clipped to +- this, number by number
     num_mixture: int = 20  # Gaussians in the mixture
     learning_rate: float = 0.001  # at the first step; 0.0005 to 0.002 work

@@ -16,7 +16,7 @@ import tensorflow as tf
 import extensions
 from extensions import PRESETS as PRESETS
 from hparams import HParams
-from rnn import CELLS, Initializer, dropout_mask, is_padded, make_dense, multiply, unroll
+from rnn import CELLS, Initializer, dropout_mask, is_padded, make_dense, unroll
 from snapshots import find_snapshot, load_hparams, load_snapshot
 from snapshots import load_data_info as load_data_info
 
@@ -337,7 +337,7 @@ class Model(tf.Module):
         return self._output(h), state
 
     def _output(self, h):
-        return multiply(h, self.weights["RNN/output_w"], self.cell.precision) + self.weights["RNN/output_b"]
+        return tf.matmul(h, self.weights["RNN/output_w"]) + self.weights["RNN/output_b"]
 
     # ---- sampling
 

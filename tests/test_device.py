@@ -161,7 +161,7 @@ def test_only_products_are_in_bfloat16(cell, changes):
     assert all(value.dtype == tf.float32 for value in rounded.values())
     for name, expected in exact.items():
         if np.abs(expected).max() > 1e-3:
-            assert 1e-6 < relative_error(rounded[name], expected) < 0.1, name
+            assert 1e-6 < relative_error(rounded[name], expected) < 0.03, name  # the output layer's rounding would show
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -181,7 +181,7 @@ def test_bfloat16_learns_as_float32(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sketch_pix2seq_train, "LOG_EVERY", 1)
     (tmp_path / "npz").symlink_to(ROOT / "datasets/npz")
     assert render_svg2bitmap.main([f"--data_base_dir={tmp_path}"]) == 0
-    sizes = "dec_model=lstm,dec_rnn_size=64,z_size=16,num_mixture=5,batch_size=50,learning_rate=0.003,num_steps=301"
+    sizes = "dec_model=lstm,dec_rnn_size=64,z_size=16,num_mixture=5,num_steps=301"
     means = {}
     for precision in CHOICES["precision"]:
         for seed in (1, 2, 3):
