@@ -75,7 +75,8 @@ NOT_RUN = {
     f'{RECIPE} --split valid --only rate --hparams="seed=1,skip_padding=False" '
     "--experiment_dir outputs/padding_seed1": "test_scripts.py",
 }
-WORKER = re.compile(r"^TF_CONFIG='[^']*' ")  # which test_distribute.py runs
+# One of several machines, which test_distribute.py runs, or what needs a GPU.
+WORKER = re.compile(r"^(TF_CONFIG|CUDA_VISIBLE_DEVICES)='[^']*' ")
 
 
 # ---- what the pages say ----------------------------------------------------------------------------------------------
