@@ -203,11 +203,13 @@ def open_image(path: Path, crop: tuple | None = None):
     svg = start[:2] == b"\x1f\x8b" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
     formats = IMAGE_FORMATS + _heif(path, start)
     try:
-        with Image.open(io.BytesIO(_svg_to_png(path)) if svg else path, formats=formats) as image:
+        with io.BytesIO(_svg_to_png(path)) if svg else path.open("rb") as file, _identify(file, formats) as image:
             whole = image.size
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a JPEG is made smaller while it is decoded
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns, up to twice as many
-                raise Image.DecompressionBombError
+            if max(math.prod(whole) / 2, math.prod(image.size)) > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(
+                    f"its {whole[0]:,} x {whole[1]:,} pixels are more than {Image.MAX_IMAGE_PIXELS:,}; make it smaller"
+                )
             turned = image.getexif().get(0x0112, 1) > 4
             image = _last_frame(image)
             ImageOps.exif_transpose(image, in_place=True)
@@ -216,11 +218,27 @@ def open_image(path: Path, crop: tuple | None = None):
                 flat = _cropped(flat, crop, whole[::-1] if turned else whole)
             times = min(flat.size) // WORKING_SIDE
             return flat.reduce(times) if times > 1 else flat
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"{path} is refused: over {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        reason = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise ValueError(f"{path} cannot be read: {reason}") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        if isinstance(error, Image.UnidentifiedImageError):
+            damaged = "a HEIC photo that is damaged or of an unknown kind; save it as JPEG"
+            error = damaged if "HEIF" in formats else "not an image in a known format"
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def _identify(file, formats: tuple[str, ...]):
+    """``Image.open`` that leaves it to the caller what is too large, of which Pillow would warn. Raises OSError."""
+    from PIL import Image
+
+    Image.init()
+    prefix = file.read(16)
+    for factory, accept in (Image.OPEN[name] for name in formats if name in Image.OPEN):
+        if accept is None or accept(prefix) is True:
+            file.seek(0)
+            try:
+                return factory(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):  # as Pillow does: another format
+                continue
+    raise Image.UnidentifiedImageError
 
 
 def _heif(path, start) -> tuple[str, ...]:
