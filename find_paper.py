@@ -45,11 +45,12 @@ def find_sheet(image: np.ndarray) -> np.ndarray | None:
     window = max(5, SIDE // 25 | 1)
     smooth = cv2.cvtColor(cv2.medianBlur(small, window), cv2.COLOR_RGB2LAB)
     sharp = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1.2).astype(np.float32)
-    found = []
+    found, seen = [], []
     for contour in [*_regions(smooth), *_plain(small)]:
         corners = _quadrilateral(contour)
-        if corners is None:
+        if corners is None or any(np.abs(corners - other).max() < 4 for other in seen):
             continue
+        seen.append(corners)
         corners = _fit_sides(sharp, corners)
         score = _score(sharp, small, corners)
         if score > 0:
@@ -63,15 +64,16 @@ def find_sheet(image: np.ndarray) -> np.ndarray | None:
 def _regions(smooth: np.ndarray):
     """Masks (uint8, 255 inside) of regions that might be paper: of like colours, or grown from points."""
     rows, columns = smooth.shape[:2]
-    pixels = smooth.reshape(-1, 3).astype(np.float32)
-    sample = pixels[:: max(1, len(pixels) // 4000)]
+    pixels = smooth.reshape(-1, 1, 3).astype(np.float32)
+    sample = pixels[:: max(1, len(pixels) // 4000), 0]
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 0.5)
     for count in (2, 3, 4):
         cv2.setRNGSeed(count)
         if len(np.unique(sample, axis=0)) < count:
             return
         centres = cv2.kmeans(sample, count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
-        label = (pixels @ (-2 * centres.T) + np.square(centres).sum(axis=1)).argmin(axis=1).reshape(rows, columns)
+        nearer = np.column_stack([-2 * centres, np.square(centres).sum(axis=1)])
+        label = cv2.transform(pixels, nearer).argmin(axis=-1).reshape(rows, columns)
         for k in range(count):
             yield from _parts((label == k).astype(np.uint8) * 255)
     for tolerance in (2, 4, 8):
@@ -223,6 +225,8 @@ def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray) -> float:
             return 0.0
     if at_rim == 4 or (at_rim > 1 and (share < 0.5 or min(side.step for side in sides) < 2 * MIN_STEP)):
         return 0.0
+    if at_rim > 1 and min(side.step for side in sides) < 10 * MIN_STEP and _clutter(small, corners) > 0.004:
+        return 0.0  # rather a crease
     # A pad's binding may be narrow; a frame is, but what lies around it is of another colour, or it is a drawn box.
     if sum(not side.broad for side in sides) > 1 and sum(side.apart > 10 for side in sides) < 3:
         return 0.0
@@ -327,7 +331,8 @@ def without_shadows(image: np.ndarray) -> np.ndarray:
         return image
     closed = cv2.morphologyEx(cv2.GaussianBlur(grey, (0, 0), 1), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
     fine, coarse = _steepness(closed, 1), _steepness(closed, 3)
-    colors = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 3)[..., 1:].astype(np.float32)
+    colors = cv2.morphologyEx(cv2.GaussianBlur(small, (0, 0), 2), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
+    colors = cv2.cvtColor(colors, cv2.COLOR_RGB2LAB)[..., 1:].astype(np.float32)
     colored = np.linalg.norm(colors - np.median(colors, axis=(0, 1)), axis=2) > 8
     other = ((fine > 1.7 * coarse) & (fine > 4)) | colored
     other = cv2.dilate(other.astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -335,10 +340,11 @@ def without_shadows(image: np.ndarray) -> np.ndarray:
     paper = (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.float32)
     if paper.mean() < 0.3:
         return image
-    light = np.where(paper > 0, cv2.GaussianBlur(closed, (0, 0), 1), _mean_of(closed, paper, 8))
+    light = cv2.GaussianBlur(closed, (0, 0), 1)
     away = np.abs(light / _mean_of(closed, paper, 19) - 1)
     if (away[paper > 0] > 0.08).mean() < 0.005:
         return image
+    light = np.where(paper > 0, light, _mean_of(closed, paper, 8))
     gain = np.quantile(light, 0.9) / np.maximum(light, 8)
     gain = cv2.resize(gain.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return cv2.multiply(image, cv2.merge([gain] * 3), dtype=cv2.CV_8U)

@@ -216,9 +216,11 @@ def open_image(path: Path, crop: tuple | None = None):
             flat = _flatten(image)
             if crop is not None:
                 flat = _cropped(flat, crop, whole[::-1] if turned else whole)
-            times = min(flat.size) // WORKING_SIDE
-            return flat.reduce(times) if times > 1 else flat
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+            if min(flat.size) < 1.2 * WORKING_SIDE:
+                return flat
+            size = _fit(flat.size, round(max(flat.size) * WORKING_SIDE / min(flat.size)))
+            return flat.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         if isinstance(error, Image.UnidentifiedImageError):
             damaged = "a HEIC photo that is damaged or of an unknown kind; save it as JPEG"
             error = damaged if "HEIF" in formats else "not an image in a known format"
@@ -401,7 +403,7 @@ def _plain_paper(thumbnail):
     """A small Pillow image of one colour, if that is the paper of a picture made on a screen; else None."""
     from PIL import Image
 
-    colors, found = np.asarray(thumbnail).reshape(-1, 3), []
+    colors, found = np.asarray(thumbnail)[::2, ::2].reshape(-1, 3), []
     rest = colors
     for _ in range(2):  # thick lines cover more than is left of paper that was cut to them
         usual = np.array([np.bincount(plane, minlength=256).argmax() for plane in rest.T], int)
@@ -607,7 +609,7 @@ def _in_line(boxes: dict, rows: int, columns: int) -> list[int]:
             line = {n: along for n, (along, at) in near.items() if abs(at - middle) < 0.03 * across}
             ends = np.array(list(line.values())).reshape(-1, 2)
             covered = (ends[:, 1] - ends[:, 0]).sum() / length
-            if len(line) > 1 and np.ptp(ends) > 0.7 * length and covered > (0.2 if len(line) >= 5 else 0.6):
+            if len(line) > 1 and np.ptp(ends) > 0.5 * length and covered > (0.04 if len(line) >= 5 else 0.6):
                 found += line
     return found
 
