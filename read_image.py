@@ -147,6 +147,9 @@ def _doubts(page, found) -> list[str]:
         doubts.append("a box is around it, which may be the edge of a sheet or a frame")
     elif found.kind != "screen" and found.pen > 0.06 * max(page.size):
         doubts.append("its lines are very broad, and may be the edge of something")
+    parts, count = ndimage.label(kept, np.ones((3, 3)))
+    if count > 50 and np.bincount(parts.ravel())[1:].max() < 0.15 * size:
+        doubts.append(f"it is {count} small things, as writing is")
     return doubts
 
 
