@@ -22,7 +22,10 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "find_paper": set(),
     "draw_svg": set(),
     "read_image": {"find_paper"},
-    "read_strokes": {"draw_svg", "read_image", "utils"},
+    "simplify": set(),
+    "centre_lines": set(),
+    "read_svg": {"centre_lines", "draw_svg", "read_image", "simplify"},
+    "read_strokes": {"read_svg", "utils"},
     "render_svg2bitmap": {"read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
     "result_page": {"pictures", "render_svg2bitmap", "utils"},
@@ -38,16 +41,14 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "distributed": {"snapshots"},
     "run_dirs": {"snapshots"},
     "run_log": {"utils"},
-    "sampler": set(
-        "guide model pictures read_image read_strokes render_svg2bitmap result_page script seeds utils".split()
-    ),
+    "sampler": set("guide model pictures read_image render_svg2bitmap result_page script seeds simplify utils".split()),
     "app_drawings": set("endings ink_scores morph pictures read_image render_svg2bitmap sampler seeds utils".split()),
 }
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
-hparams safe_npz script seeds utils find_paper draw_svg read_image read_strokes render_svg2bitmap pictures result_page
-morph endings ink_scores tracer
+hparams safe_npz script seeds utils find_paper draw_svg read_image simplify centre_lines read_svg read_strokes
+render_svg2bitmap pictures result_page morph endings ink_scores tracer
 """.split()
 
 
