@@ -185,7 +185,7 @@ def test_old_names_are_read_for_ever(old, name):
 
 def test_choices_are_what_there_is():
     assert set(hparams.CELL_NAMES) == set(CELLS)
-    assert hparams.CHOICES.keys() == {"dec_model", "enc_model"}
+    assert hparams.CHOICES.keys() == {"dec_model", "enc_model", "bitmaps"}
     assert set(hparams.CHOICES["dec_model"]) == set(CELLS)
     assert set(hparams.CHOICES["enc_model"]) == set(model.ENCODERS)
 

@@ -18,12 +18,13 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "hparams": set(),
     "seeds": set(),
     "safe_npz": set(),
-    "utils": {"safe_npz"},
+    "packed_store": {"safe_npz"},
+    "utils": {"packed_store", "safe_npz", "script", "seeds"},
     "find_paper": set(),
     "draw_svg": set(),
     "read_image": {"find_paper"},
     "read_strokes": {"draw_svg", "read_image", "utils"},
-    "render_svg2bitmap": {"read_image", "script", "utils"},
+    "render_svg2bitmap": {"packed_store", "read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
     "endings": {"utils"},
     "morph": {"pictures"},
@@ -43,8 +44,8 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
-hparams safe_npz script seeds utils find_paper draw_svg read_image read_strokes render_svg2bitmap pictures morph endings
-ink_scores tracer
+hparams safe_npz packed_store script seeds utils find_paper draw_svg read_image read_strokes render_svg2bitmap pictures
+morph endings ink_scores tracer
 """.split()
 
 
