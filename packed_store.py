@@ -15,6 +15,7 @@ import errno
 import hashlib
 import io
 import json
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
@@ -292,7 +293,7 @@ def open_packed(path: Path, max_seq_len: int) -> PackedCategory:
         except OSError as error:
             if error.errno in DISK_FULL:
                 remedy = "make room and run again: what has been packed stays"
-                raise OSError(error.errno, f"{directory} cannot be written: {error.strerror}; {remedy}") from None
+                raise OSError(f"{directory} cannot be written: {error.strerror}; {remedy}") from None
             if store is None:
                 print(
                     f"{directory} cannot be written ({error.strerror}): {path} is read anew at each start", flush=True
@@ -359,6 +360,8 @@ def _map(path: Path, dtypes: tuple, rank: int) -> np.ndarray:
         raise ValueError(f"{path.name} is of type {mapped.dtype} and shape {mapped.shape}")
     if path.stat().st_size != mapped.offset + mapped.nbytes:
         raise ValueError(f"{path.name} is longer than it says")
+    if rank == 2 and hasattr(mmap, "MADV_RANDOM"):  # drawings are read here and there, each without its surroundings
+        mapped._mmap.madvise(mmap.MADV_RANDOM)
     return mapped.view(np.ndarray)  # as each slice of a memmap would be one, at ten times the cost
 
 
