@@ -109,7 +109,7 @@ def test_growth_on_doodles(data_dir, capsys):
     assert benchmark.main(flags) == 0
     printed = capsys.readouterr().out
     rows = dict(re.findall(r"^\| ([a-z].+?) \| (.+) \|$", printed, re.MULTILINE))
-    assert "| | 1 categories | 2 categories |" in printed and rows["drawings to train on"] == "23 | 46"
+    assert "| | 1 category | 2 categories |" in printed and rows["drawings to train on"] == "23 | 46"
     assert set(rows) == {benchmark.ROWS[key][0] for key in list(benchmark.ROWS)[-5:]}
     numbers = [float(cell) for row in rows.values() for cell in row.split(" | ")]
     assert all(0 < number < 1000 for number in numbers)
