@@ -4,7 +4,7 @@
 
 Each of 345 categories gets 70,000 training drawings and 2,500 each for validation and test: those of one file of
 ``--source``, over and over, stretched, turned, mirrored, with points left out. Where the source has fewer files, they
-serve again under other names. The same seed gives the same drawings; files that are there stay. Takes 9 GB.
+serve again under other names. The same seed gives the same drawings; files that are there stay. Takes 7 GB.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import make_full_quickdraw
 import numpy as np
 import pytest
 from helpers import ROOT
@@ -405,3 +406,29 @@ def test_first_use_packs_large_data_in_several_processes(several, monkeypatch):
     monkeypatch.setattr(utils, "PACKED_BY_SEVERAL", 0)
     train, *_ = load_dataset(data_dir, HParams(names), images=False)
     assert len(train) == 20_000 and all(is_packed(npz_path(data_dir, name)) for name in names)
+
+
+# ---- drawings to measure with ----------------------------------------------------------------------------------------
+
+
+def test_drawings_in_any_number_are_varied_from_few(tmp_path):
+    for name in "ab":
+        write_category(tmp_path / "few", name, counts=(5, 2, 2))
+    flags = ["--source", str(tmp_path / "few/npz"), "--categories", "3", "--counts", "40", "7", "6"]
+    for directory in ("one", "two"):
+        assert make_full_quickdraw.main([*flags, "--data_dir", str(tmp_path / directory)]) == 0
+    names = ["a.npz", "a_2.npz", "b.npz"]
+    assert sorted(path.name for path in (tmp_path / "one/npz").iterdir()) == names
+    for name in names:
+        strokes, again = (utils.load_strokes(tmp_path / directory / "npz" / name) for directory in ("one", "two"))
+        assert [len(strokes[split]) for split in SPLITS] == [40, 7, 6]
+        drawings = [drawing.tobytes() for drawing in strokes["train"]]
+        assert drawings == [drawing.tobytes() for drawing in again["train"]] and len(set(drawings)) > 30
+        assert {drawing.dtype for drawing in strokes["train"]} == {np.dtype(np.int16)}
+    a, a_2 = (utils.load_strokes(tmp_path / "one/npz" / name)["test"] for name in ("a.npz", "a_2.npz"))
+    assert any(x.tobytes() != y.tobytes() for x, y in zip(a, a_2, strict=True))
+    kept = (tmp_path / "one/npz/a.npz").stat().st_mtime_ns
+    assert make_full_quickdraw.main([*flags, "--data_dir", str(tmp_path / "one")]) == 0
+    assert (tmp_path / "one/npz/a.npz").stat().st_mtime_ns == kept
+    with pytest.raises(ValueError, match=r"no \.npz there"):
+        make_full_quickdraw.main(["--source", str(tmp_path), "--data_dir", str(tmp_path / "none")])
