@@ -35,10 +35,10 @@ from packed_store import remove_stale_temporaries as remove_stale_temporaries
 from packed_store import strokes_digest as strokes_digest
 from safe_npz import SPLITS
 from safe_npz import load_strokes as load_strokes
-from script import available_cores, run_python
+from script import run_python
 from seeds import seed_for
 
-PACKED_BY_SEVERAL = 1 << 25  # bytes of .npz that are worth the start of several processes
+PACKED_BY_SCRIPT = 1 << 25  # bytes of .npz that are worth the start of other processes, and a line on progress
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -429,11 +429,10 @@ def rasterize_augmented(rasterize: Callable, hps, rescale: np.ndarray, drawings,
 
 
 def _open_categories(data_dir, hps) -> list[PackedCategory]:
-    """All categories; those that are not packed yet are packed, by several processes if they are large."""
+    """All categories; those that are not packed yet are packed, by the script of bitmaps if that takes a while."""
     paths = [npz_path(data_dir, data_set) for data_set in hps.data_set]
     stale = [path for path in paths if path.is_file() and not is_packed(path)]
-    large = len(stale) > 1 and sum(path.stat().st_size for path in stale) > PACKED_BY_SEVERAL
-    if large and available_cores() > 1 and os.access(data_dir, os.W_OK):
+    if sum(path.stat().st_size for path in stale) > PACKED_BY_SCRIPT and os.access(data_dir, os.W_OK):
         asked = f"data_set=[{','.join(path.stem for path in stale)}],max_seq_len={hps.max_seq_len},bitmaps=on_demand"
         run_python("render_svg2bitmap.py", "--data_dir", data_dir, "--hparams", asked)
     return [open_packed(path, hps.max_seq_len) for path in paths]

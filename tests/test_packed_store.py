@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,12 +13,15 @@ import make_full_quickdraw
 import numpy as np
 import pytest
 from helpers import ROOT
+from miniatures import COUNTS, assert_same, make_toy_data, newest_state
 
 import render_svg2bitmap
 import utils
 from hparams import HParams
 from packed_store import PackedStrokes, is_packed, load_packed_strokes, open_packed, packed_dir
 from render_svg2bitmap import rasterize_all
+from sampler import load_split
+from snapshots import load_hparams
 from utils import SPLITS, load_dataset, npz_path, save_strokes, strokes_digest
 
 
@@ -385,14 +389,31 @@ def test_valid_drawings_are_a_fixed_sample(rendered):
     assert len(load_dataset(rendered, settings(names, valid_drawings=1000))[1]) == len(whole[1])
 
 
+def test_runs_without_a_file_of_bitmaps_are_exact(run_training, tmp_path):
+    data_dir = make_toy_data(tmp_path / "data", sizes=())
+    how = {"bitmaps": "on_demand", "valid_drawings": 2, "random_scale_factor": 0.2}
+    assert run_training(tmp_path / "whole", data_dir=data_dir, num_steps=8, **how) == 0
+    assert run_training(tmp_path / "parts", data_dir=data_dir, num_steps=3, **how) == 0
+    assert run_training(tmp_path / "parts", "--resume_training", data_dir=data_dir, num_steps=8) == 0
+    assert_same(newest_state(tmp_path / "parts"), newest_state(tmp_path / "whole"))
+    assert not (data_dir / "bitmap").exists()
+    config = load_hparams(tmp_path / "parts/snapshot")
+    loader, _ = load_split(data_dir, config, "valid")
+    assert len(loader) == COUNTS["valid"] > config.valid_drawings  # to draw, all are there
+    assert loader.images[0].min() < 255
+
+
 # ---- the script ------------------------------------------------------------------------------------------------------
 
 
-def test_script_packs_alone_where_bitmaps_are_made_on_demand(several, capsys):
+def test_script_packs_alone_where_bitmaps_are_made_on_demand(several, capsys, monkeypatch):
     data_dir, names = several
+    monkeypatch.setattr(render_svg2bitmap.Progress, "LINE_SECONDS", 0.0)
     flags = [f"--data_dir={data_dir}", f"--hparams=data_set=[{','.join(names)}],bitmaps=on_demand"]
     assert render_svg2bitmap.main(flags) == 0
-    assert "20,400 drawings packed to" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.search(r"^2 of 4 categories packed, 0\d:\d\d left; [\d,]+ drawings/s$", printed, re.MULTILINE)
+    assert "20,400 drawings packed to" in printed
     assert all(is_packed(npz_path(data_dir, name)) for name in names) and not (data_dir / "bitmap").exists()
     assert render_svg2bitmap.main(flags) == 0
     assert "packed is up to date" in capsys.readouterr().out
@@ -403,7 +424,7 @@ def test_script_packs_alone_where_bitmaps_are_made_on_demand(several, capsys):
 @pytest.mark.slow
 def test_first_use_packs_large_data_in_several_processes(several, monkeypatch):
     data_dir, names = several
-    monkeypatch.setattr(utils, "PACKED_BY_SEVERAL", 0)
+    monkeypatch.setattr(utils, "PACKED_BY_SCRIPT", 0)
     train, *_ = load_dataset(data_dir, HParams(names), images=False)
     assert len(train) == 20_000 and all(is_packed(npz_path(data_dir, name)) for name in names)
 
