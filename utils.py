@@ -250,9 +250,10 @@ class Batch(NamedTuple):
 class DataLoader:
     """Batches of one split, its drawings in order of length.
 
-    ``strokes`` are stroke-3 drawings, divided here by ``scale_factor``; ``images`` uint8 ``[n, H, W]`` and
-    ``labels`` (category numbers) belong to them one by one. ``centred`` drawings begin at the centre of
-    their bounds, which is the centre of their bitmap, instead of at their first point.
+    ``strokes`` are stroke-3 drawings; they stay where they are, and those of a batch are copied, divided by
+    ``scale_factor``. ``images`` uint8 ``[n, H, W]`` and ``labels`` (category numbers) belong to them one by one.
+    ``centred`` drawings begin at the centre of their bounds, which is the centre of their bitmap, instead of at their
+    first point; the longer side of all is ``extent`` units, if that is not 0.
 
     Training batches are augmented: axes stretched by 1 +- ``random_scale_factor``, drawings turned by up to
     ``random_rotation`` degrees, mirrored left to right with ``mirror_prob``, points dropped with
