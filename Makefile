@@ -34,7 +34,7 @@ lint: $(VENV)/.development
 	$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf .venv .venv-* datasets/bitmap $(DEMO)
+	rm -rf .venv .venv-* datasets/bitmap datasets/packed $(DEMO)
 
 $(VENV)/.runtime: requirements.txt
 	$(PYTHON) -m venv $(VENV)

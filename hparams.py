@@ -16,6 +16,7 @@ CHOICES = {
     "enc_model": ("cnn", "deep_cnn", *CELL_NAMES),
     "unroll": ("auto", "packed", "padded"),
     "precision": ("float32", "mixed_bfloat16"),
+    "bitmaps": ("stored", "on_demand"),
 }
 ALIASES = {  # the spelling in older configurations, which are read for ever
     "pen_position": "use_position",
@@ -28,7 +29,7 @@ ARCHITECTURE_FIELDS = (
     "pixel_features drawing_extent z_size num_mixture img_H img_W"
 ).split()
 # What validation measures, and on what: losses before and after a change of one do not compare.
-VALIDATION_FIELDS = "data_set max_seq_len skip_padding kl_weight kl_tolerance".split()
+VALIDATION_FIELDS = "data_set max_seq_len valid_drawings skip_padding kl_weight kl_tolerance".split()
 
 INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amount of memory
     "[1, 16384]": "img_H img_W max_seq_len enc_filters enc_rnn_size dec_rnn_size z_size num_mixture",
@@ -40,7 +41,7 @@ INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amo
     "kl_decay_rate",
     "(0, 1]": "recurrent_dropout_prob input_dropout_prob output_dropout_prob",  # to keep
     "[0, 1)": "random_scale_factor",
-    "[0, 2147483647]": "seed",
+    "[0, 2147483647]": "seed valid_drawings",
 }
 
 
@@ -55,6 +56,8 @@ class HParams:
     keep_snapshots: int = 2  # how many of the best and of the latest are kept
     img_H: int = 48  # height of the bitmaps, pixels
     img_W: int = 48  # width of the bitmaps, pixels
+    bitmaps: str = "stored"  # stored: in files that render_svg2bitmap.py writes; on_demand: rasterised batch by batch
+    valid_drawings: int = 0  # to validate and test with at most, a fixed sample of all; 0: all
     max_seq_len: int = 250  # longer drawings are skipped; then replaced by the data's longest
     enc_model: str = "cnn"  # cnn: the paper's; deep_cnn: normalised, deeper; lstm, layer_norm, hyper: sketch-rnn's
     enc_filters: list[int] = dataclasses.field(default_factory=lambda: [16, 32, 64, 64])  # deep_cnn's, one per level

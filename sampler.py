@@ -374,7 +374,7 @@ def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sam
 
 def load_split(data_dir: str, hps, split: str | None) -> tuple[DataLoader, object]:
     """(loader of a split, by default the test split; hyper-parameters that fit it)."""
-    *loaders, hps = load_dataset(data_dir, hps, rasterize=rasterize_all)
+    *loaders, hps = load_dataset(data_dir, hps.replace(valid_drawings=0), rasterize=rasterize_all)
     return loaders[SPLITS.index(split or "test")], hps
 
 

@@ -1,11 +1,15 @@
 """The frame of every script: one-line mistakes, switches, progress, other scripts as processes. No TensorFlow here."""
 
 import argparse
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
@@ -51,6 +55,26 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _start_worker():
+    """Leave Ctrl-C to the parent, and never outlive it: a worker whose parent was killed would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def make_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool whose processes are starting; spawned, as the fork of a program with threads is unsafe."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    for _ in range(workers):
+        pool.submit(int)
+    return pool
+
+
 def run_python(script: str | Path, *arguments, capture: bool = False) -> str:
     """Run one of the project's scripts to its end; ``capture`` returns what it prints instead of showing it.
 
@@ -73,14 +97,14 @@ def run_python(script: str | Path, *arguments, capture: bool = False) -> str:
 
 
 class Progress(tqdm):
-    """Steps done, a remark and the time left: a bar on a terminal, a line every half minute in a log file."""
+    """What is done, a remark and the time left: a bar on a terminal, a line every half minute in a log file."""
 
     LINE_SECONDS = 30.0
 
-    def __init__(self, first: int, last: int):
+    def __init__(self, first: int, last: int, unit: str = "step", plural: str = "steps"):
         self.began = self.said = time.time()
-        self.first, self.last = first, last
-        super().__init__(total=last, initial=first, unit="step", disable=None, dynamic_ncols=True)
+        self.first, self.last, self.plural = first, last, plural
+        super().__init__(total=last, initial=first, unit=unit, disable=None, dynamic_ncols=True)
 
     def step_done(self, step: int, remark: str) -> None:
         """Call after each step."""
@@ -90,7 +114,7 @@ class Progress(tqdm):
             self.set_postfix_str(remark, refresh=False)
         elif now - self.said > self.LINE_SECONDS:
             left = (now - self.began) / (step + 1 - self.first) * (self.last - step - 1)
-            print(f"{step + 1} of {self.last} steps, {self.format_interval(left)} left", flush=True)
+            print(f"{step + 1} of {self.last} {self.plural}, {self.format_interval(left)} left; {remark}", flush=True)
             self.said = now
 
 

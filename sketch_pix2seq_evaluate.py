@@ -38,6 +38,7 @@ RET_TITLES = {
     "ret_original_to_generated": "original -> generated",
 }
 MIN_CLASSIFIER_ACCURACY = 0.85  # a classifier that does not know real drawings cannot judge others
+MAX_JUDGED = 100_000  # drawings that the classifier learns from, and real ones that it is tried on
 CLASSIFIER_SIDE = 48  # pixels of its bitmaps at most, so that it is soon trained
 RESAMPLES = 2000
 MAX_RECONSTRUCTIONS = 200
@@ -135,6 +136,13 @@ def train_classifier(
     return classifier
 
 
+def choose_some(count: int, most: int) -> np.ndarray:
+    """Sorted indices of ``count`` drawings: of all, or of ``most`` of them, always the same."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed_for(0, "subset", len(SPLITS))).choice(count, most, replace=False))
+
+
 def is_correct(classifier: tf.keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether the classifier names each bitmap, uint8 ``[N, H, W]``, as its label says -> bool ``[N]``."""
     return classifier.predict(images[..., None], batch_size=256, verbose=0).argmax(axis=1) == labels
@@ -157,13 +165,11 @@ def score_drawings(
     originals = encode_loader(model, test, everything, False, args.seed)
     rescale, is_small = bitmap_scales(train, hps), max(hps.img_H, hps.img_W) <= CLASSIFIER_SIDE
     if "rec" in args.scores:
-        judged = [
-            (
-                loader.images if is_small else to_judge(hps, rescale, loader.packed.drawings(), loader.labels),
-                loader.labels,
-            )
-            for loader in (train, valid, test)
-        ]
+        judged = []
+        for loader in (train, valid, test):
+            chosen = choose_some(len(loader), MAX_JUDGED)
+            drawings, labels = loader.gather(chosen).drawings(), loader.labels[chosen]
+            judged.append((loader.images[chosen] if is_small else to_judge(hps, rescale, drawings, labels), labels))
         classifier = train_classifier(*judged[:2], len(hps.data_set), Path(args.data_dir, "classifier"))
         real = bootstrap(is_correct(classifier, *judged[2]), args.seed)
         report |= {"rec": {}, "rec_real": real, "rec_counts": real["value"] >= MIN_CLASSIFIER_ACCURACY}
@@ -343,8 +349,9 @@ def asked_hparams(args: argparse.Namespace, model: Model):
         raise ValueError(f"{args.model_dir} is unconditional: it reads no bitmaps that it could be scored on")
     hps = model.hps.parse(args.hparams)
     changed = {name for name, value in hps.values().items() if value != model.hps.values()[name]}
-    if changed - {"data_set", "max_seq_len", "batch_size"}:
-        raise ValueError(f"--hparams {args.hparams}: only data_set, max_seq_len and batch_size can differ here")
+    if changed - {"data_set", "max_seq_len", "batch_size", "bitmaps", "valid_drawings"}:
+        names = "data_set, max_seq_len, batch_size, bitmaps and valid_drawings"
+        raise ValueError(f"--hparams {args.hparams}: only {names} can differ here")
     return hps
 
 

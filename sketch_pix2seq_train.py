@@ -36,7 +36,7 @@ from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_sna
 from utils import Batch, DataLoader, line_width_pixels, load_dataset
 
 LOG_EVERY = 20  # steps, as in the original
-MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends
+MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends, when it next looks
 NOT_FINITE_CODE = 4  # its exit code
 CPU_MICROBATCHES = 2  # of a batch, computed side by side
 
@@ -215,11 +215,11 @@ class Trainer:
             function.get_concrete_function(*specs)
             self.compiled.add((function, specs))
 
-    def update(self, microbatches, step: int) -> dict[str, float]:
-        """``train_step`` on what ``batches`` gave for a step."""
+    def update(self, microbatches, step: int) -> dict[str, tf.Tensor]:
+        """``train_step`` on what ``batches`` gave for a step; the losses are there once they are read."""
         rates = self.rates(step)
         rates = [tf.constant(rates.get(name, 0.0), tf.float32) for name in ("lr", "klw")]
-        return {name: float(value) for name, value in self.train_step(microbatches, *rates).items()}
+        return self.train_step(microbatches, *rates)
 
     def evaluate(self, loader: DataLoader) -> dict[str, float]:
         """The losses over a whole split, every drawing weighing the same; z with noise, as in the original."""
@@ -260,12 +260,15 @@ def train(trainer: Trainer, loaders: tuple, snapshots: Snapshots, log: RunLog) -
         while step < hps.num_steps and not trainer.context.any(stop.signal is not None):
             began = time.time()
             losses = trainer.update(next(batches), step)
-            bar.step_done(step, f"cost {losses['cost']:.4f}")
+            if step % LOG_EVERY == 0 or step == first:  # not at every step: a device is waited for
+                losses = {name: float(value) for name, value in losses.items()}
+                remark, skipped = f"cost {losses['cost']:.4f}", int(trainer.skipped_in_a_row)
+            bar.step_done(step, remark)
             train_seconds += time.time() - began
             if step % LOG_EVERY == 0 and step > 0:
                 log.train(step, trainer.rates(step), losses, train_seconds)
                 train_seconds = 0.0
-            if int(trainer.skipped_in_a_row) >= MAX_SKIPPED_IN_A_ROW:
+            if skipped >= MAX_SKIPPED_IN_A_ROW:
                 good = f"the last good snapshot is {snapshots.newest}; go on from it"
                 good = good if snapshots.newest else "there is no snapshot; begin anew"
                 log.info(
@@ -323,7 +326,7 @@ def finish(trainer: Trainer, loaders: tuple, log, snapshots, first: int, stopped
 
 def parse_args(argv) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
+    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/, and gets packed/")
     parser.add_argument("--log_root", default="outputs/log", help="where curves go")
     parser.add_argument("--snapshot_root", default="outputs/snapshot", help="where weights go")
     parser.add_argument("--preset", default="default", choices=PRESETS, help="a set of hyper-parameters")

@@ -110,7 +110,7 @@ def test_mistakes(data_dir, snapshot, tmp_path):
     for flags in (["--temperatures", "0"], ["--temperatures", "warm"], ["--scores", "beauty"]):
         with pytest.raises(SystemExit):
             score(data_dir, snapshot, tmp_path, *flags)
-    with pytest.raises(ValueError, match="only data_set, max_seq_len and batch_size can differ"):
+    with pytest.raises(ValueError, match="only data_set, max_seq_len, batch_size, bitmaps and"):
         score(data_dir, snapshot, tmp_path, "--hparams=z_size=3")
     with pytest.raises(ValueError, match="is unconditional: it reads no bitmaps"):
         score(data_dir, make_snapshot(tmp_path / "snapshot", conditional=False), tmp_path)

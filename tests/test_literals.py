@@ -186,7 +186,8 @@ def test_old_names_are_read_for_ever(old, name):
 
 def test_choices_are_what_there_is():
     assert set(hparams.CELL_NAMES) == set(CELLS)
-    assert hparams.CHOICES.keys() == {"dec_model", "enc_model", "unroll", "precision"}  # the last two: test_device.py
+    own = {"unroll": "test_device.py", "precision": "test_device.py", "bitmaps": "test_packed_store.py"}  # where tested
+    assert hparams.CHOICES.keys() == {"dec_model", "enc_model", *own}
     assert set(hparams.CHOICES["dec_model"]) == set(CELLS)
     assert set(hparams.CHOICES["enc_model"]) == set(model.ENCODERS)
 

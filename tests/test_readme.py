@@ -62,6 +62,9 @@ NOT_RUN = {
     'python sketch_pix2seq_benchmark.py --cells hyper --hparams="img_H=128,img_W=128,batch_size=50"': (
         "test_benchmark.py"
     ),
+    "python datasets/make_full_quickdraw.py --source quickdraw300 --data_dir full": "takes 7 GB; test_packed_store.py",
+    'python sketch_pix2seq_benchmark.py --data_dir full --hparams="dec_model=lstm,bitmaps=on_demand,'
+    'valid_drawings=2000" --categories 1 10 100 345': "needs those 7 GB; test_benchmark.py",
     "python sketch_pix2seq_experiment.py --experiment_dir outputs/paper": "test_scripts.py",
     "python sketch_pix2seq_experiment.py --set paper --experiment_dir outputs/paper": "test_scripts.py",
     f"{RECIPE} --experiment_dir outputs/recipe": "test_scripts.py",

@@ -63,7 +63,8 @@ class Given:
 def updates(trainer, *batches, first=0):
     """The losses of steps from ``first`` on, one on each batch."""
     given = trainer.batches(Given(batches), first)
-    return [trainer.update(next(given), step) for step in range(first, first + len(batches))]
+    losses = [trainer.update(next(given), step) for step in range(first, first + len(batches))]
+    return [{name: float(value) for name, value in found.items()} for found in losses]
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------
