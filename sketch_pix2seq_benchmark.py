@@ -14,7 +14,6 @@ from quiet_tensorflow import describe_device, tf
 import argparse
 import csv
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ from model import CNN_STRIDES, Model, get_default_hparams, load_hparams, load_mo
 from render_svg2bitmap import rasterize_all
 from rnn import CELLS
 from sampler import encode_images
-from script import available_cores, make_parser, run_python, run_script
+from script import describe_machine, make_parser, run_python, run_script
 from seeds import seed_for
 from utils import DataLoader, load_dataset
 
@@ -218,16 +217,6 @@ def measure(args, cell: str) -> dict:
 
 # ---------------------------------------------------------------------------------------------------------
 # The table
-
-
-def describe_machine() -> str:
-    """Processor, cores, versions."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    versions = f"TensorFlow {tf.__version__}, Python {platform.python_version()}"
-    return f"{name}, {available_cores()} cores; {versions}"
 
 
 def describe_data(train: DataLoader, hps: HParams) -> str:

@@ -48,7 +48,7 @@ def test_the_classifier_is_trained_once_and_kept_apart_from_the_bitmaps(own_data
         trained = "Epoch" in capsys.readouterr().out
     assert reports[0]["rec"] == reports[1]["rec"] and reports[0]["rec_real"] == reports[1]["rec_real"]
     assert not trained
-    assert len(list((own_data / "classifier").glob("*.weights.h5"))) == 1
+    assert len(list((own_data / "classifier").glob("*/classifier.json"))) == 1
     assert {path.name for path in (own_data / "bitmap").iterdir()} == bitmaps
 
 
