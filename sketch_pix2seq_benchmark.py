@@ -27,9 +27,9 @@ from model import CNN_STRIDES, Model, get_default_hparams, load_hparams, load_mo
 from render_svg2bitmap import rasterize_all
 from rnn import CELLS
 from sampler import encode_images
-from script import describe_machine, make_parser, run_python, run_script
+from script import command_line, describe_machine, make_parser, run_python, run_script
 from seeds import seed_for
-from utils import DataLoader, load_dataset
+from utils import DataLoader, load_dataset, write_file
 
 LOG_EVERY = 20  # steps that the training script times together; the first so many compile, and are not counted
 RENDERED = 5000  # drawings
@@ -247,6 +247,7 @@ def parse_args(argv) -> argparse.Namespace:
     parser.add_argument("--num_drawings", type=int, default=100, help="sampled together")
     parser.add_argument("--sampling_steps", type=int, default=SAMPLING_STEPS, help="points of each, none ending")
     parser.add_argument("--model_dir", help="a snapshot directory, to sample with trained weights, too")
+    parser.add_argument("--report", metavar="FILE", help="a .json to write it to, as in results/")
     parser.add_argument("--measure", choices=list(CELLS), help=argparse.SUPPRESS)  # one cell, in this process
     args = parser.parse_args(argv)
     if min(args.steps, args.num_drawings, args.sampling_steps) < 1:
@@ -269,7 +270,12 @@ def main(argv=None) -> int:
     for cell in tqdm(args.cells, desc="cells", disable=None):
         printed = run_python(Path(__file__).name, *argv, "--measure", cell, capture=True)
         columns[cell] = json.loads(printed.splitlines()[-1])
-    print(f"{describe_machine()}. {columns[args.cells[0]]['data']}.\n\n{table(columns)}")
+    data, lines = columns[args.cells[0]]["data"], table(columns)
+    print(f"{describe_machine()}. {data}.\n\n{lines}")
+    if args.report:
+        command = command_line(Path(__file__).name, argv, ("--data_dir", "--report"))
+        report = {"command": command, "machine": describe_machine(), "data": data, "table": lines.splitlines()}
+        write_file(args.report, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

@@ -251,7 +251,7 @@ def write_neighbours(path: Path, images: np.ndarray, codes: np.ndarray, seed: in
     squared = np.square(codes).sum(axis=1)[None] - 2.0 * codes[chosen] @ codes.T  # and a constant for each row
     squared[np.arange(len(chosen)), chosen] = -np.inf  # each is its own nearest, whatever is equal to it
     nearest = np.argsort(squared, axis=1, kind="stable")[:, :columns]
-    title = "drawings, each with its nearest neighbours in the latent space"
+    title = "nearest neighbours in the latent space"
     size = images.shape[2], images.shape[1]
     write_file(path, png_bytes(grid([*images[nearest.ravel()]], nearest.shape[1], title=title, size=size)))
 
