@@ -39,6 +39,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "guide": {"extensions", "ink_scores", "model"},
     "ink_scores": {"render_svg2bitmap"},
     "tracer": {"ink_scores", "utils"},
+    "classifier": {"hparams", "packed_store", "utils"},
     "distributed": {"snapshots"},
     "run_dirs": {"snapshots"},
     "run_log": {"utils"},
