@@ -66,6 +66,7 @@ class Tile(NamedTuple):
     prefix: int = 0  # how many of the first points a person drew
     given: bool = False  # to the model, or a person's, beside which its drawings are looked at
     written: bool = True  # gets files of its own
+    box: np.ndarray | None = None  # [[left, top], [right, bottom]] of what is shown; None: the drawing
 
 
 class Row(NamedTuple):
@@ -109,18 +110,21 @@ def parse_page(text: str) -> tuple[float, float]:
 # One drawing
 
 
-def picture_lines(strokes: np.ndarray, style: Style, prefix: int = 0) -> list[tuple[np.ndarray, str]]:
+def picture_lines(
+    strokes: np.ndarray, style: Style, prefix: int = 0, box: np.ndarray | None = None
+) -> list[tuple[np.ndarray, str]]:
     """(positions ``[n, 2]`` in pixels, colour) of each pen stroke, the drawing in the middle of its square.
 
-    A stroke that goes on where the ``prefix`` first points end becomes two.
+    A stroke that goes on where the ``prefix`` first points end becomes two. ``box`` ([[left, top], [right, bottom]]) is
+    shown edge to edge, instead of the drawing.
     """
     lines = strokes_to_lines(strokes)
     if not lines:
         return []
     positions = np.concatenate(lines)
-    low, high = positions.min(axis=0), positions.max(axis=0)
-    extent = max(float((high - low).max()), 1e-6)
-    scale = max(style.size * (1 - 2 * MARGIN) - style.line_width, 1) / extent
+    low, high = (positions.min(axis=0), positions.max(axis=0)) if box is None else box
+    side = max(style.size * (1 - 2 * MARGIN) - style.line_width, 1) if box is None else style.size
+    scale = side / max(float((high - low).max()), 1e-6)
     colored, first, drawn = [], 0, 0
     for line in lines:
         known = min(max(prefix - first, 0), len(line))
@@ -142,12 +146,14 @@ to{stroke-dasharray:1 2;stroke-dashoffset:0}}
 """
 
 
-def animated_svg(strokes: np.ndarray, style: Style, prefix: int = 0, inline: bool = False) -> str:
+def animated_svg(
+    strokes: np.ndarray, style: Style, prefix: int = 0, inline: bool = False, box: np.ndarray | None = None
+) -> str:
     """An SVG that draws itself, stroke by stroke; whole where nothing moves, and once it has ended.
 
-    ``inline``: for a page that has ``ANIMATION_CSS`` already.
+    ``inline``: for a page that has ``ANIMATION_CSS`` already; ``box``: as of ``picture_lines``.
     """
-    lines = picture_lines(strokes, style, prefix)
+    lines = picture_lines(strokes, style, prefix, box)
     lengths = [float(np.hypot(*np.diff(line, axis=0).T).sum()) + style.line_width for line, _ in lines]
     start, paths = 0.2, []
     for (line, color), length in zip(lines, lengths, strict=True):
@@ -191,7 +197,9 @@ def plotter_svg(strokes: np.ndarray, page: tuple[float, float]) -> str:
     )
 
 
-def render_image(strokes: np.ndarray, style: Style, prefix: int = 0, points: int | None = None) -> Image.Image:
+def render_image(
+    strokes: np.ndarray, style: Style, prefix: int = 0, points: int | None = None, box: np.ndarray | None = None
+) -> Image.Image:
     """The picture of a drawing, or of its first ``points`` points at the positions that they have in the whole."""
     cairocffi = import_cairo()
     surface = cairocffi.ImageSurface(cairocffi.FORMAT_RGB24, style.size, style.size)
@@ -201,7 +209,7 @@ def render_image(strokes: np.ndarray, style: Style, prefix: int = 0, points: int
     context.set_line_width(style.line_width)
     context.set_line_cap(cairocffi.LINE_CAP_ROUND)
     context.set_line_join(cairocffi.LINE_JOIN_ROUND)
-    lines = picture_lines(strokes, style, prefix)
+    lines = picture_lines(strokes, style, prefix, box)
     left = sum(len(line) for line, _ in lines) if points is None else points
     for line, color in lines:
         if left <= 0:
@@ -311,7 +319,10 @@ def write_sheet(path: Path, rows: list[Row], style: Style) -> None:
     for index in (block * height + r for r in range(height) for block in range(blocks)):
         row = rows[index].tiles if index < len(rows) else []
         tiles += [*row, *[Tile("", "")] * (columns - len(row))]
-    images = [tile.image if tile.strokes is None else render_image(tile.strokes, style, tile.prefix) for tile in tiles]
+    images = [
+        tile.image if tile.strokes is None else render_image(tile.strokes, style, tile.prefix, box=tile.box)
+        for tile in tiles
+    ]
     captions = [tile.caption for tile in tiles]
     write_file(path, png_bytes(grid(images, blocks * columns, captions, size=(SHEET_TILE, SHEET_TILE))))
 

@@ -66,7 +66,7 @@ def _pane(tile: Tile, style: Style) -> str:
         source = data_uri(png_bytes(Image.fromarray(tile.image)), "image/png")
         kind, picture = "seen", f'<img class="pixels" alt="{caption}" src="{source}">'
     else:
-        kind, picture = "person", animated_svg(tile.strokes, style, tile.prefix, inline=True)
+        kind, picture = "person", animated_svg(tile.strokes, style, tile.prefix, inline=True, box=tile.box)
     return f'<figure class="pane given {kind}">{picture}<figcaption>{caption}</figcaption></figure>'
 
 
@@ -76,7 +76,7 @@ def _tile(tile: Tile, row: Row, style: Style, formats) -> str:
     files = [(kind.upper(), _address(row, f"{tile.name}.{kind}")) for kind in kinds]
     files += [("plotter SVG", _address(row, f"{tile.name}_plotter.svg"))] * bool(style.page)
     caption, files = html.escape(tile.caption), html.escape(json.dumps(files if tile.written else []))
-    picture = animated_svg(tile.strokes, style, tile.prefix, inline=True)
+    picture = animated_svg(tile.strokes, style, tile.prefix, inline=True, box=tile.box)
     name = html.escape(f"{row.name}_{tile.name}")
     return (
         f'<button type="button" class="tile" title="{caption}" data-name="{name}" data-files="{files}">'

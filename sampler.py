@@ -22,11 +22,11 @@ from guide import draw_guided
 from model import Model, load_data_info, load_model, pad_strokes, sample_batch
 from pictures import FORMATS, MARGIN, Photo, Row, Tile, make_style, reduce_photo, write_pictures, write_sheet
 from read_image import DEFAULT_LINE_WIDTH, open_image, parse_crop, read_drawing
-from read_strokes import resample_line, simplify_line
 from render_svg2bitmap import rasterize_all
 from result_page import FEW_ROWS, write_page
 from script import add_switch
 from seeds import seed_for
+from simplify import resample_line, simplify_line
 from utils import DRAWING_SETTINGS, SPLITS, DataLoader, category_name, lines_to_strokes, load_dataset, to_normal_strokes
 
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
@@ -319,7 +319,7 @@ def find_images(paths: list[str]) -> list[Path]:
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
             images = [file for file in inside if file.suffix.lower() in IMAGE_ENDINGS]
-            others = Counter(file.suffix.lower() or "no ending" for file in inside if file not in set(images))
+            others = Counter(file.suffix.lower() or "without an ending" for file in inside if file not in set(images))
             if others:
                 kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
                 tqdm.write(f"passed over in {path}, as they are no images: {kinds}", file=sys.stderr)
@@ -345,14 +345,19 @@ def bitmap_tile(image: np.ndarray, caption: str = "what it sees") -> Tile:
 # Drawings that a person began
 
 
+def usual_extent(sampler: Sampler) -> float:
+    """The longer side of a usual drawing, normalised."""
+    hps, settings = sampler.model.hps, DRAWING_SETTINGS
+    side = min(hps.img_H, hps.img_W) / sampler.info["line_width"] * settings["line_width"]
+    return (side - settings["padding"]) * settings["factor"]
+
+
 def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
     """(as drawn, as the model knows lines) of a drawing begun on a page (width, height) that the whole will fill.
 
     Both are normalised stroke-3; the second is simplified by QuickDraw's recipe.
     """
-    hps, settings, page = sampler.model.hps, DRAWING_SETTINGS, np.array(page)
-    side = min(hps.img_H, hps.img_W) / sampler.info["line_width"] * settings["line_width"]
-    extent = (side - settings["padding"]) * settings["factor"]  # of a usual drawing, normalised
+    hps, extent, page = sampler.model.hps, usual_extent(sampler), np.array(page)
     scale = extent / (page.max() * (1 - 2 * MARGIN))
     lines = [(line - page / 2) * scale for line in lines if len(line)]
     unit = extent / 255  # QuickDraw's recipe: resampled at 1, simplified within 2, of 255
@@ -369,7 +374,7 @@ def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sam
 
 def load_split(data_dir: str, hps, split: str | None) -> tuple[DataLoader, object]:
     """(loader of a split, by default the test split; hyper-parameters that fit it)."""
-    *loaders, hps = load_dataset(data_dir, hps, rasterize=rasterize_all)
+    *loaders, hps = load_dataset(data_dir, hps.replace(valid_drawings=0), rasterize=rasterize_all)
     return loaders[SPLITS.index(split or "test")], hps
 
 

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from model import Model, pad_strokes, point_losses
-from pictures import Row, Tile
-from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings
+from pictures import MARGIN, Row, Tile
+from read_strokes import Drawing, Skip, read_drawings
 from render_svg2bitmap import rasterize_all
 from sampler import (
     Picture,
@@ -37,6 +37,7 @@ from sampler import (
     load_split,
     make_sampler,
     parse_formats,
+    usual_extent,
     write_rows,
 )
 from script import make_parser, run_script
@@ -113,6 +114,7 @@ class Prompt(NamedTuple):
     model_input: np.ndarray  # as the model knows lines: simplified if need be
     image: np.ndarray | None = None  # uint8 [H, W], of what it shall become
     target: np.ndarray | None = None  # the whole drawing, with the person's own ending
+    page: np.ndarray | None = None  # [[left, top], [right, bottom]] of the page that the whole will fill
 
     def displayed(self, drawing: np.ndarray) -> np.ndarray:
         """A drawing that begins with ``model_input``, beginning with ``display`` instead."""
@@ -138,11 +140,14 @@ def read_prompts(path: str, sampler: Sampler, index: list[int] | None, points: i
         lines = drawings[i]
         if isinstance(lines, Skip) or not any(len(line) for line in lines):
             raise ValueError(f"{path}: drawing {i} has no strokes" + (f" ({lines})" if isinstance(lines, Skip) else ""))
-        read = begin_svg if path.suffix.lower() == ".svg" else begin_strokes
-        display, model_input = read(path, lines, sampler)
+        if path.suffix.lower() == ".svg":
+            display, model_input, page = begin_svg(lines, sampler)
+        else:
+            display, model_input, page = *begin_strokes(path, lines, sampler), None
         if points is not None:
             display = model_input = first_points(model_input, points, f"{path}, drawing {i}")
-        prompts.append(Prompt(path.stem if len(drawings) == 1 else f"{path.stem}_{i}", display, model_input))
+        name = path.stem if len(drawings) == 1 else f"{path.stem}_{i}"
+        prompts.append(Prompt(name, display, model_input, page=page))
     return prompts
 
 
@@ -167,9 +172,21 @@ def begin_strokes(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tupl
     return strokes, strokes
 
 
-def begin_svg(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
-    """(display, model_input) of an SVG's lines, whose page is ``PAGE_WIDTH`` wide."""
-    return begin_lines(lines, (PAGE_WIDTH, PAGE_WIDTH * page_shape(path)), sampler)
+def begin_svg(drawing: Drawing, sampler: Sampler) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(display, model_input, page as of ``Prompt``) of an SVG's lines.
+
+    The page is that of the whole drawing; without one, the lines are taken to be as large as the whole.
+    """
+    lines, size = list(drawing), drawing.page
+    if size is None:
+        points = np.concatenate(lines)
+        extent = np.maximum(np.ptp(points, axis=0), 1e-6)
+        size = tuple(extent + 2 * MARGIN / (1 - 2 * MARGIN) * extent.max())
+        lines = [line - points.min(axis=0) + (np.array(size) - extent) / 2 for line in lines]
+    display, model_input = begin_lines(lines, size, sampler)
+    half = np.array(size) * usual_extent(sampler) / (2 * max(size) * (1 - 2 * MARGIN))
+    middle = np.zeros(2) if sampler.model.hps.use_position else half - lines[0][0] * half / (np.array(size) / 2)
+    return display, model_input, np.stack([middle - half, middle + half])
 
 
 def begin_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Prompt]:
@@ -245,7 +262,7 @@ def complete(args: argparse.Namespace, sampler: Sampler) -> list[Row]:
     rows = []
     for prompt, endings in zip(prompts, drawings, strict=True):
         points = len(prompt.display)
-        tiles = [Tile("given", "given", prompt.display, prefix=points, given=True, written=False)]
+        tiles = [Tile("given", "given", prompt.display, prefix=points, given=True, written=False, box=prompt.page)]
         if prompt.target is not None:
             tiles.append(Tile("person", "the person's", prompt.target, prefix=points, given=True))
         endings = [prompt.displayed(drawing) for drawing in endings]

@@ -18,12 +18,16 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "hparams": set(),
     "seeds": set(),
     "safe_npz": set(),
-    "utils": {"safe_npz"},
+    "packed_store": {"safe_npz"},
+    "utils": {"packed_store", "safe_npz", "script", "seeds"},
     "find_paper": set(),
     "draw_svg": set(),
     "read_image": {"find_paper"},
-    "read_strokes": {"draw_svg", "read_image", "utils"},
-    "render_svg2bitmap": {"read_image", "script", "utils"},
+    "simplify": set(),
+    "centre_lines": set(),
+    "read_svg": {"centre_lines", "draw_svg", "read_image", "simplify"},
+    "read_strokes": {"read_svg", "utils"},
+    "render_svg2bitmap": {"packed_store", "read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
     "result_page": {"pictures", "render_svg2bitmap", "utils"},
     "endings": {"utils"},
@@ -35,19 +39,18 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "guide": {"extensions", "ink_scores", "model"},
     "ink_scores": {"render_svg2bitmap"},
     "tracer": {"ink_scores", "utils"},
+    "classifier": {"hparams", "packed_store", "utils"},
     "distributed": {"snapshots"},
     "run_dirs": {"snapshots"},
     "run_log": {"utils"},
-    "sampler": set(
-        "guide model pictures read_image read_strokes render_svg2bitmap result_page script seeds utils".split()
-    ),
+    "sampler": set("guide model pictures read_image render_svg2bitmap result_page script seeds simplify utils".split()),
     "app_drawings": set("endings ink_scores morph pictures read_image render_svg2bitmap sampler seeds utils".split()),
 }
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
-hparams safe_npz script seeds utils find_paper draw_svg read_image read_strokes render_svg2bitmap pictures result_page
-morph endings ink_scores tracer
+hparams safe_npz packed_store script seeds utils find_paper draw_svg read_image simplify centre_lines read_svg
+read_strokes render_svg2bitmap pictures result_page morph endings ink_scores tracer
 """.split()
 
 
