@@ -118,8 +118,8 @@ def open_photo(path: Path) -> Image.Image:
         raise ValueError(str(error).replace(str(path), path.name)) from None
 
 
-def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarray, list[float]]:
-    """(bitmap, box of what was read as shares of the image's sides); ``box``: where the person says to look."""
+def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarray, list[float], list[str]]:
+    """(bitmap, box of what was read as shares of the image's sides, doubts); ``box``: where the person says to look."""
     sampler.require_images("--model_dir")
     hps, sizes = sampler.model.hps, np.array(image.size * 2)
     part = (
@@ -128,7 +128,7 @@ def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarr
     if min(part.size) < 8:
         raise ValueError("The frame is too small; draw it around the drawing.")
     reading = read_drawing(part, hps.img_H, hps.img_W, sampler.info["line_width"])
-    return reading.bitmap, list(np.array(reading.box) / sizes) if box is None else list(box)
+    return reading.bitmap, list(np.array(reading.box) / sizes) if box is None else list(box), reading.doubts
 
 
 def draw_bitmap(bitmap: np.ndarray, sampler: Sampler) -> Drawn:
@@ -260,8 +260,8 @@ def show(drawn: Drawn) -> str:
     )
 
 
-def photo_html(photo: Image.Image, box) -> str:
-    """A photo, and the frame of what was read of it; ``box`` None: nothing was yet."""
+def photo_html(photo: Image.Image, box, doubts=()) -> str:
+    """A photo, and the frame of what was read of it, with why that may be wrong; ``box`` None: nothing was read yet."""
     small = (
         f'<img alt="photo" draggable="false" src="{data_uri(reduce_photo(photo, (0, 0, 1, 1)).jpeg, "image/jpeg")}">'
     )
@@ -271,7 +271,8 @@ def photo_html(photo: Image.Image, box) -> str:
     left, top, right, bottom = (100 * share for share in box)
     place = f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%"
     return (
-        f'<p class="note">What is in the frame was read; move it or its corners.</p><div class="photo">{small}'
+        f"{note('; '.join(['What is in the frame was read', *doubts]) + '. Move it or its corners.')}"
+        f'<div class="photo">{small}'
         f'<div class="frame" data-box="{" ".join(map(str, box))}" style="{place}">{corners}</div></div>'
     )
 

@@ -96,14 +96,8 @@ class Page:
                 redraws.append(self.lay_out_morph())
             changes = self.lay_out_settings()
             for function, inputs, outputs, events in redraws:
-                gr.on(
-                    [*events, *changes],
-                    function,
-                    [*inputs, *self.settings],
-                    outputs,
-                    show_progress_on=outputs[1],
-                    **LATEST,
-                )
+                how = {"show_progress_on": outputs[1], **LATEST}
+                gr.on([*events, *changes], function, [*inputs, *self.settings], outputs, **how)
 
     # ---- parts
 
@@ -195,14 +189,14 @@ class Page:
         def draw(photo, box, *settings):
             if photo is None:
                 return gr.skip()
-            found = [box]
+            found = [box or (0.0, 0.0, 1.0, 1.0)]
 
             def draw_photo(sampler: Sampler) -> Drawn:
-                bitmap, found[0] = read_photo(photo, sampler, box)
+                bitmap, *found[:] = read_photo(photo, sampler, box)
                 return draw_bitmap(bitmap, sampler)
 
             made, shown = self.answer(draw_photo, *settings)
-            return made, shown, photo_html(photo, found[0] or (0.0, 0.0, 1.0, 1.0))
+            return made, shown, photo_html(photo, *found)
 
         def move(event: gr.EventData):
             return event._data["box"]

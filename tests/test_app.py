@@ -198,12 +198,13 @@ def test_lines_without_a_partner_part_from_others():
 
 def test_a_photo_is_read_where_the_frame_is(tiny, images, tmp_path):
     photo = draws.open_photo(images / "a.png")
-    bitmap, box = draws.read_photo(photo, tiny)
+    bitmap, box, doubts = draws.read_photo(photo, tiny)
     assert box == pytest.approx([58 / 300, 38 / 240, 202 / 300, 192 / 240], abs=0.03)
-    part, asked = draws.read_photo(photo, tiny, [0, 0, 0.45, 1])
+    part, asked, _ = draws.read_photo(photo, tiny, [0, 0, 0.45, 1])
     assert asked == [0, 0, 0.45, 1]
     assert not np.array_equal(bitmap, part)
-    assert 'class="frame"' in draws.photo_html(photo, box)
+    assert 'class="frame"' in draws.photo_html(photo, box) and not doubts
+    assert "read; it looks like a frame. Move" in draws.photo_html(photo, box, ["it looks like a frame"])
     with pytest.raises(ValueError, match="frame is too small"):
         draws.read_photo(photo, tiny, [0.5, 0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match=r"^notes.txt cannot be read: not an image"):
