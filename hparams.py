@@ -14,6 +14,8 @@ CELL_NAMES = ("lstm", "layer_norm", "hyper")
 CHOICES = {
     "dec_model": CELL_NAMES,
     "enc_model": ("cnn", "deep_cnn", *CELL_NAMES),
+    "unroll": ("auto", "packed", "padded"),
+    "precision": ("float32", "mixed_bfloat16"),
     "bitmaps": ("stored", "on_demand"),
 }
 ALIASES = {  # the spelling in older configurations, which are read for ever
@@ -72,8 +74,10 @@ class HParams:
         0.0  # units of each drawing's longer side; 0: as the scale factor has it, as in the original
     )
     z_size: int = 128  # latent dimension
-    batch_size: int = 100  # drawings per step, on each worker or GPU; 50 to 200 work
+    batch_size: int = 100  # drawings per step, of all GPUs and machines together; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
+    unroll: str = "auto"  # the recurrent loop. packed: for a CPU; padded: compiled, for a GPU; auto: as the device is
+    precision: str = "float32"  # of the matrix products of the decoder's cell; mixed_bfloat16: for a GPU
     grad_clip: float = 1.0  # gradients are clipped to +- this, number by number
     num_mixture: int = 20  # Gaussians in the mixture
     learning_rate: float = 0.001  # at the first step; 0.0005 to 0.002 work

@@ -1,9 +1,12 @@
 """The frame of every script: one-line mistakes, switches, progress, other scripts as processes. No TensorFlow here."""
 
 import argparse
+import importlib.metadata
 import multiprocessing
 import multiprocessing.connection
 import os
+import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,6 +76,28 @@ def make_pool(workers: int) -> ProcessPoolExecutor:
     for _ in range(workers):
         pool.submit(int)
     return pool
+
+
+def describe_machine() -> str:
+    """Processor, cores, versions."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    versions = f"TensorFlow {importlib.metadata.version('tensorflow')}, Python {platform.python_version()}"
+    return f"{name}, {available_cores()} cores; {versions}"
+
+
+def command_line(script: str, argv: list[str] | None, without: tuple[str, ...]) -> str:
+    """The command that a script was given, but for some flags that have one value each (directories of a machine)."""
+    given, kept = list(sys.argv[1:] if argv is None else argv), []
+    while given:
+        flag = given.pop(0)
+        if flag in without:
+            given[:1] = []
+        elif flag.partition("=")[0] not in without:
+            kept.append(flag)
+    return shlex.join(["python", script, *kept])
 
 
 def run_python(script: str | Path, *arguments, capture: bool = False) -> str:

@@ -15,7 +15,6 @@ from quiet_tensorflow import describe_device, tf
 import argparse
 import csv
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -31,9 +30,9 @@ from model import CNN_STRIDES, Model, get_default_hparams, load_hparams, load_mo
 from render_svg2bitmap import rasterize_all
 from rnn import CELLS
 from sampler import encode_images
-from script import SCRIPTS, available_cores, make_parser, run_python, run_script
+from script import SCRIPTS, command_line, describe_machine, make_parser, run_python, run_script
 from seeds import seed_for
-from utils import DataLoader, load_dataset
+from utils import DataLoader, load_dataset, write_file
 
 LOG_EVERY = 20  # steps that the training script times together; the first so many compile, and are not counted
 RENDERED = 5000  # drawings
@@ -280,16 +279,6 @@ def measure(args, cell: str) -> dict:
 # The table
 
 
-def describe_machine() -> str:
-    """Processor, cores, versions."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    versions = f"TensorFlow {tf.__version__}, Python {platform.python_version()}"
-    return f"{name}, {available_cores()} cores; {versions}"
-
-
 def describe_data(train: DataLoader, hps: HParams) -> str:
     """Which drawings, in which batches."""
     mean = train.lengths.mean()
@@ -321,6 +310,7 @@ def parse_args(argv) -> argparse.Namespace:
     parser.add_argument(
         "--categories", type=int, nargs="+", help="measure training on the first so many categories alone"
     )
+    parser.add_argument("--report", metavar="FILE", help="a .json to write it to, as in results/")
     parser.add_argument("--measure", choices=list(CELLS), help=argparse.SUPPRESS)  # one cell, in this process
     args = parser.parse_args(argv)
     if min(args.steps, args.num_drawings, args.sampling_steps, *(args.categories or [1])) < 1:
@@ -349,7 +339,12 @@ def main(argv=None) -> int:
     for cell in tqdm(args.cells, desc="cells", disable=None):
         printed = run_python(Path(__file__).name, *argv, "--measure", cell, capture=True)
         columns[cell] = json.loads(printed.splitlines()[-1])
-    print(f"{describe_machine()}. {columns[args.cells[0]]['data']}.\n\n{table(columns)}")
+    data, lines = columns[args.cells[0]]["data"], table(columns)
+    print(f"{describe_machine()}. {data}.\n\n{lines}")
+    if args.report:
+        command = command_line(Path(__file__).name, argv, ("--data_dir", "--report"))
+        report = {"command": command, "machine": describe_machine(), "data": data, "table": lines.splitlines()}
+        write_file(args.report, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 
