@@ -335,7 +335,7 @@ def without_shadows(image: np.ndarray) -> np.ndarray:
     colors = cv2.cvtColor(colors, cv2.COLOR_RGB2LAB)[..., 1:].astype(np.float32)
     colored = np.linalg.norm(colors - np.median(colors, axis=(0, 1)), axis=2) > 8
     other = ((fine > 1.7 * coarse) & (fine > 4)) | colored
-    other = cv2.dilate(other.astype(np.uint8), np.ones((3, 3), np.uint8))
+    other = cv2.dilate(other.astype(np.uint8), np.ones((7, 7), np.uint8))  # the blur of a thick line, too
     labels, stats = cv2.connectedComponentsWithStats(1 - other, connectivity=4)[1:3]
     paper = (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.float32)
     if paper.mean() < 0.3:
@@ -398,7 +398,10 @@ def _bar(lab: np.ndarray) -> int:
             continue
         there = (step @ mean) / length > 0.4 * length
         across = np.flatnonzero(there)  # but for where it joins a bar along another rim
+        alike = np.abs(lab[y - 2] - median[y - 2]).max(axis=1) < 12
         if np.ptp(across) < 0.7 * len(there) or there[across[0] : across[-1] + 1].mean() < 0.97:
+            continue
+        if there.mean() < 0.97 and alike.mean() < 0.97:
             continue
         outer, inner = median[: y - 2], median[y + 2 : y + 2 + rows // 8]
         other = np.linalg.norm(np.median(outer, axis=0) - np.median(inner, axis=0)) > 8

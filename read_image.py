@@ -168,7 +168,7 @@ def _pages(image) -> list:
         else:
             break
         pages.append(Image.fromarray(pixels))
-    for without in (without_shadows, without_rulings):
+    for without in (without_rulings,) if _is_exact(image) else (without_shadows, without_rulings):
         plain = without(pixels)
         if plain is not pixels:
             pages.append(Image.fromarray(plain))
