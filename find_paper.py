@@ -45,11 +45,12 @@ def find_sheet(image: np.ndarray) -> np.ndarray | None:
     window = max(5, SIDE // 25 | 1)
     smooth = cv2.cvtColor(cv2.medianBlur(small, window), cv2.COLOR_RGB2LAB)
     sharp = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1.2).astype(np.float32)
-    found = []
-    for mask in _regions(smooth):
-        corners = _quadrilateral(mask)
-        if corners is None:
+    found, seen = [], []
+    for contour in [*_regions(smooth), *_plain(small)]:
+        corners = _quadrilateral(contour)
+        if corners is None or any(np.abs(corners - other).max() < 4 for other in seen):
             continue
+        seen.append(corners)
         corners = _fit_sides(sharp, corners)
         score = _score(sharp, small, corners)
         if score > 0:
@@ -63,15 +64,16 @@ def find_sheet(image: np.ndarray) -> np.ndarray | None:
 def _regions(smooth: np.ndarray):
     """Masks (uint8, 255 inside) of regions that might be paper: of like colours, or grown from points."""
     rows, columns = smooth.shape[:2]
-    pixels = smooth.reshape(-1, 3).astype(np.float32)
-    sample = pixels[:: max(1, len(pixels) // 4000)]
+    pixels = smooth.reshape(-1, 1, 3).astype(np.float32)
+    sample = pixels[:: max(1, len(pixels) // 4000), 0]
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 0.5)
     for count in (2, 3, 4):
         cv2.setRNGSeed(count)
         if len(np.unique(sample, axis=0)) < count:
             return
         centres = cv2.kmeans(sample, count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
-        label = (pixels @ (-2 * centres.T) + np.square(centres).sum(axis=1)).argmin(axis=1).reshape(rows, columns)
+        nearer = np.column_stack([-2 * centres, np.square(centres).sum(axis=1)])
+        label = cv2.transform(pixels, nearer).argmin(axis=-1).reshape(rows, columns)
         for k in range(count):
             yield from _parts((label == k).astype(np.uint8) * 255)
     for tolerance in (2, 4, 8):
@@ -85,6 +87,14 @@ def _regions(smooth: np.ndarray):
                         smooth, seen, seed, 0, (tolerance,) * 3, (tolerance,) * 3, 4 | cv2.FLOODFILL_MASK_ONLY
                     )
                     yield from _parts((seen - before)[1:-1, 1:-1] * 255)
+
+
+def _plain(small: np.ndarray):
+    """Regions without pattern: paper on a chequered cloth or on wood."""
+    grey = cv2.medianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), 5)
+    for limit in (12, 24):
+        change = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8))
+        yield from _parts((change < limit).astype(np.uint8) * 255)
 
 
 def _parts(mask: np.ndarray):
@@ -137,8 +147,9 @@ def _sample(image, points):
 
 
 def _fit_sides(sharp: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Corners moved so that each side lies where the colour changes most across it."""
+    """Corners moved so that each side lies where the colour changes most across it, or at the picture's rim."""
     limit = np.array(sharp.shape[1::-1]) - 1
+    rims = [(axis, place) for axis in (0, 1) for place in (0, limit[axis])]
     for reach in (12, 6):
         lines = []
         for k in range(4):
@@ -149,7 +160,14 @@ def _fit_sides(sharp: np.ndarray, corners: np.ndarray) -> np.ndarray:
             inside = ((across >= 0) & (across <= limit)).all(axis=2)
             change = change * (inside[:, 1:] & inside[:, :-1])
             best = offsets[change.argmax(axis=1)] + 0.5
-            weight = change.max(axis=1) > 0.4 * np.median(change.max(axis=1)) + 1e-6
+            edge = float(np.median(change.max(axis=1)))
+            at_rim = [(axis, place) for axis, place in rims if (np.abs(points[:, axis] - place) < 13).all()]
+            if edge < MIN_STEP / 2 and at_rim:
+                axis, place = at_rim[0]
+                points[:, axis] = place
+                lines.append((points[0], points[-1]))
+                continue
+            weight = change.max(axis=1) > 0.4 * edge + 1e-6
             at = np.linspace(-1, 1, len(points))
             for _ in range(4):
                 if weight.sum() < 8:
@@ -195,39 +213,78 @@ def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray) -> float:
     opposite = [lengths[k] / max(lengths[k + 2], 1e-9) for k in (0, 1)]
     if odd or not MIN_SHARE < share < MAX_SHARE or max(max(opposite), 1 / min(opposite)) > 1.8:
         return 0.0
-    steps, directions, at_rim = [], [], 0
+    sides, at_rim = [], 0
     for k in range(4):
         points, normal = _side(corners, k)
         rim = np.minimum(points, size - 1 - points).min(axis=1) < 3
         if rim.mean() > 0.8:
             at_rim += 1
             continue
-        step = np.median(
-            [_sample(sharp, points + d * normal) - _sample(sharp, points - d * normal) for d in (3, 5, 8)], axis=0
-        )
-        mean = np.median(step[~rim], axis=0)
-        length = max(float(np.linalg.norm(mean)), 1e-6)
-        steady = ((step[~rim] @ mean) / length > 0.35 * length).mean()
-        if length < MIN_STEP or steady < 0.85 or not _goes_on(sharp, points[~rim], normal, mean):
+        sides.append(_edge(sharp, points[~rim], normal))
+        if sides[-1] is None:
             return 0.0
-        steps.append(length * steady)
-        directions.append(mean / length)
-    if at_rim > 1 or min(a @ b for a in directions for b in directions) < 0.2:
+    if at_rim == 4 or (at_rim > 1 and (share < 0.5 or min(side.step for side in sides) < 2 * MIN_STEP)):
+        return 0.0
+    if at_rim > 1 and min(side.step for side in sides) < 10 * MIN_STEP and _clutter(small, corners) > 0.004:
+        return 0.0  # rather a crease
+    # A pad's binding may be narrow; a frame is, but what lies around it is of another colour, or it is a drawn box.
+    if sum(not side.broad for side in sides) > 1 and sum(side.apart > 10 for side in sides) < 3:
+        return 0.0
+    like = min(a.direction @ b.direction for a in sides for b in sides) >= 0.2
+    colors = np.array([side.inner for side in sides])
+    if not like and (np.linalg.norm(colors - np.median(colors, axis=0), axis=1) > 10).any():
         return 0.0
     if share < SMALL_SHARE and _clutter(small, corners) > 0.004:
         return 0.0
-    return min(steps) * share**0.25
+    return min(side.step for side in sides) * share**0.25
 
 
-def _goes_on(sharp, points, normal, step) -> bool:
+class Edge(NamedTuple):
+    """How a side of a sheet looks (CIELAB)."""
+
+    step: float  # from the surface to the paper
+    direction: np.ndarray  # [3] of it, unit
+    inner: np.ndarray  # [3] the paper along it
+    broad: bool  # whether the surface is broader than a drawn line
+    apart: float  # what lies beyond such a line, from the paper
+
+
+def _edge(sharp: np.ndarray, points: np.ndarray, normal: np.ndarray) -> Edge | None:
+    """The edge along points, where the paper is of one colour and the surface of another all along it; or None."""
+    inside = [_sample(sharp, points + d * normal) for d in (3, 5, 8)]
+    steps = [one - _sample(sharp, points - d * normal) for one, d in zip(inside, (3, 5, 8), strict=True)]
+    inner, step = np.median(inside, axis=0), np.median(steps, axis=0)
+    if np.median(np.linalg.norm(steps[0], axis=1)) < 0.5 * np.median(np.linalg.norm(steps[2], axis=1)):  # a shadow
+        return None
+    mean, paper = np.median(step, axis=0), np.median(inner, axis=0)
+    length = max(float(np.linalg.norm(mean)), 1e-6)
+    steady = ((step @ mean) / length > 0.35 * length).mean()
+    if steady < 0.85:  # several things may lie beside the paper
+        far = np.linalg.norm(step, axis=1)
+        plain = np.linalg.norm(inner - paper, axis=1) < 0.5 * np.median(far)
+        length, steady = float(np.median(far)), ((far > max(MIN_STEP, 0.35 * np.median(far))) & plain).mean()
+        mean = step[np.argsort(far)[len(far) // 2]]
+        if length < 3 * MIN_STEP or plain.mean() < 0.85:
+            return None
+        steady += 0.15
+    if length < MIN_STEP or steady < 0.85:
+        return None
+    direction, beyond = mean / max(np.linalg.norm(mean), 1e-6), np.median(_sample(sharp, points - 24 * normal), axis=0)
+    broad, apart = _goes_on(sharp, points, normal), float(np.linalg.norm(beyond - paper))
+    return Edge(length * steady, direction, paper, broad, apart)
+
+
+def _goes_on(sharp, points, normal) -> bool:
     """Whether the surface beside a sheet is broader than a drawn line, as far as it is to be seen."""
-    size, length = np.array(sharp.shape[1::-1]), float(np.linalg.norm(step))
+    size, inner = np.array(sharp.shape[1::-1]), _sample(sharp, points + 5 * normal)
+    step = inner - _sample(sharp, points - 5 * normal)
+    square = np.maximum(np.square(step).sum(axis=1), 1e-6)
     for distance in (12, 18, 24):
         beyond = points - distance * normal
         seen = ((beyond >= 1) & (beyond < size - 1)).all(axis=1)
         if seen.sum() >= 8:
-            away = (_sample(sharp, points + 5 * normal) - _sample(sharp, beyond)) @ step / length
-            if (away[seen] > 0.3 * length).mean() < 0.7:
+            away = ((inner - _sample(sharp, beyond)) * step).sum(axis=1) / square
+            if (away[seen] > 0.3).mean() < 0.7:
                 return False
     return True
 
@@ -236,7 +293,8 @@ def outside_of(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """The colours ``[n, 3]`` around a sheet, a little way from its edge."""
     outside = np.ones(image.shape[:2], np.uint8)
     centre = corners.mean(axis=0)
-    cv2.fillConvexPoly(outside, (centre + 1.12 * (corners - centre)).round().astype(np.int32), 0)
+    hull = cv2.convexHull(corners.astype(np.float32))[:, 0]
+    cv2.fillConvexPoly(outside, (centre + 1.12 * (hull - centre)).round().astype(np.int32), 0)
     return image[outside > 0] if outside.any() else np.zeros((1, *image.shape[2:]), image.dtype)
 
 
@@ -259,14 +317,60 @@ def straighten(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------------------
+# Shadows
+
+
+def without_shadows(image: np.ndarray) -> np.ndarray:
+    """The image with its paper lit evenly, if a shadow falls on it; itself if there is none.
+
+    A shadow's edge is soft, and it has no colour; a broad dark thing with a sharp edge is ink, and stays.
+    """
+    small = shrink(image, SIDE)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    if min(grey.shape) < 60 or np.median(grey) < 110:
+        return image
+    closed = cv2.morphologyEx(cv2.GaussianBlur(grey, (0, 0), 1), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
+    fine, coarse = _steepness(closed, 1), _steepness(closed, 3)
+    colors = cv2.morphologyEx(cv2.GaussianBlur(small, (0, 0), 2), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
+    colors = cv2.cvtColor(colors, cv2.COLOR_RGB2LAB)[..., 1:].astype(np.float32)
+    colored = np.linalg.norm(colors - np.median(colors, axis=(0, 1)), axis=2) > 8
+    other = ((fine > 1.7 * coarse) & (fine > 4)) | colored
+    other = cv2.dilate(other.astype(np.uint8), np.ones((7, 7), np.uint8))  # the blur of a thick line, too
+    labels, stats = cv2.connectedComponentsWithStats(1 - other, connectivity=4)[1:3]
+    paper = (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.float32)
+    if paper.mean() < 0.3:
+        return image
+    light = cv2.GaussianBlur(closed, (0, 0), 1)
+    away = np.abs(light / _mean_of(closed, paper, 19) - 1)
+    if (away[paper > 0] > 0.08).mean() < 0.005:
+        return image
+    light = np.where(paper > 0, light, _mean_of(closed, paper, 8))
+    gain = np.quantile(light, 0.9) / np.maximum(light, 8)
+    gain = cv2.resize(gain.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.multiply(image, cv2.merge([gain] * 3), dtype=cv2.CV_8U)
+
+
+def _steepness(grey: np.ndarray, blur: float) -> np.ndarray:
+    """Grey levels per pixel, of a blurred image."""
+    grey = cv2.GaussianBlur(grey, (0, 0), blur)
+    return cv2.magnitude(cv2.Sobel(grey, -1, 1, 0, scale=1 / 8), cv2.Sobel(grey, -1, 0, 1, scale=1 / 8))
+
+
+def _mean_of(values: np.ndarray, weight: np.ndarray, blur: float) -> np.ndarray:
+    """Weighted mean of the values around each pixel."""
+    far = 1e-4 * (values * weight).sum() / max(weight.sum(), 1)
+    return (cv2.GaussianBlur(values * weight, (0, 0), blur) + far) / (cv2.GaussianBlur(weight, (0, 0), blur) + 1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------------
 # Bars along the rim
 
 
 def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:
     """Box (left, top, right, bottom) of what lies between bars along the rim: letterboxes, bars of a screenshot.
 
-    A bar is parted from the rest by a straight step of colour, from rim to rim, and is plain; or it fills at most a
-    fifth. Thin ones are left, as they may be lines. None if there is no bar.
+    A bar is parted from the rest by a straight step of colour, from rim to rim or to another bar, and is plain; or it
+    fills at most a fifth. Thin ones are left, as they may be lines. None if there is no bar.
     """
     small = cv2.cvtColor(shrink(image, SIDE), cv2.COLOR_RGB2LAB).astype(np.float32)
     top, bottom = _bar(small), _bar(small[::-1])
@@ -290,7 +394,14 @@ def _bar(lab: np.ndarray) -> int:
         step = lab[y + 2] - lab[y - 2]
         mean = np.median(step, axis=0)
         length = np.linalg.norm(mean)
-        if length < 8 or ((step @ mean) / length > 0.4 * length).mean() < 0.97:
+        if length < 8:
+            continue
+        there = (step @ mean) / length > 0.4 * length
+        across = np.flatnonzero(there)  # but for where it joins a bar along another rim
+        alike = np.abs(lab[y - 2] - median[y - 2]).max(axis=1) < 12
+        if np.ptp(across) < 0.7 * len(there) or there[across[0] : across[-1] + 1].mean() < 0.97:
+            continue
+        if there.mean() < 0.97 and alike.mean() < 0.97:
             continue
         outer, inner = median[: y - 2], median[y + 2 : y + 2 + rows // 8]
         other = np.linalg.norm(np.median(outer, axis=0) - np.median(inner, axis=0)) > 8
@@ -314,8 +425,10 @@ def without_rulings(image: np.ndarray) -> np.ndarray:
     """The image with squares, lines or dots that are printed on its paper painted over; itself if there are none."""
     small = shrink(image, RULED_SIDE)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    if np.median(grey) < 110:
-        return image
+    if np.median(grey) < 110:  # light ones on dark paper
+        inverted = 255 - image
+        plain = without_rulings(inverted)
+        return image if plain is inverted else 255 - plain
     window = max(9, RULED_SIDE // 70 | 1)
     paper = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
     dark = paper.astype(np.float32) - grey
@@ -475,3 +588,15 @@ def _is_regular(centres: np.ndarray) -> bool:
 
     distances = spatial.cKDTree(centres).query(centres, k=2)[0][:, 1]
     return bool((np.abs(distances / np.median(distances) - 1) < 0.25).mean() > 0.5)
+
+
+def is_box(mask: np.ndarray) -> bool:
+    """Whether what is seen, bool ``[rows, columns]``, lies in a box with four straight sides that is part of it."""
+    contours = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    outer = max(contours, key=lambda contour: np.prod(cv2.boundingRect(contour)[2:]))
+    points = np.argwhere(mask)[:, ::-1]
+    around = cv2.boundingRect(points.astype(np.int32))
+    if np.prod(cv2.boundingRect(outer)[2:]) < 0.95 * np.prod(around[2:]):
+        return False
+    hull, area = cv2.convexHull(outer), np.prod(cv2.minAreaRect(outer)[1])
+    return bool(cv2.contourArea(outer) > 0.97 * cv2.contourArea(hull) and cv2.contourArea(hull) > 0.88 * area)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from find_paper import find_bars, find_sheet, outside_of, shrink, straighten, without_rulings
+from find_paper import find_bars, find_sheet, is_box, outside_of, shrink, straighten, without_rulings, without_shadows
 
 MAX_SIDE = 32767  # cairo's largest image
 IMAGE_FORMATS = tuple("PNG JPEG WEBP GIF BMP TIFF PPM AVIF JPEG2000".split())  # none that runs a program, as EPS does
@@ -93,7 +93,7 @@ def read_drawing(image, height: int, width: int, line_width: float | None = None
     pages = _pages(image)
     for page in reversed(pages):
         try:
-            found = _find_ink(page, straightened=page is not image)
+            found = _find_ink(page, straightened=page.size != image.size)
             break
         except ValueError:
             if page is pages[0]:
@@ -143,6 +143,13 @@ def _doubts(page, found) -> list[str]:
     inset = max(2, int(0.06 * max(part.shape)))
     if share > 0.3 and min(part.shape) > 4 * inset and part[inset:-inset, inset:-inset].sum() < 0.1 * part.sum():
         doubts.append("it looks like the edge of a sheet or a frame")
+    elif found.kind != "screen" and is_box(kept):
+        doubts.append("a box is around it, which may be the edge of a sheet or a frame")
+    elif found.kind != "screen" and found.pen > 0.06 * max(page.size):
+        doubts.append("its lines are very broad, and may be the edge of something")
+    parts, count = ndimage.label(kept, np.ones((3, 3)))
+    if count > 50 and np.bincount(parts.ravel())[1:].max() < 0.15 * size:
+        doubts.append(f"it is {count} small things, as writing is")
     return doubts
 
 
@@ -161,9 +168,11 @@ def _pages(image) -> list:
         else:
             break
         pages.append(Image.fromarray(pixels))
-    plain = without_rulings(pixels)
-    if plain is not pixels:
-        pages.append(Image.fromarray(plain))
+    for without in (without_rulings,) if _is_exact(image) else (without_shadows, without_rulings):
+        plain = without(pixels)
+        if plain is not pixels:
+            pages.append(Image.fromarray(plain))
+            pixels = plain
     return pages
 
 
@@ -197,24 +206,44 @@ def open_image(path: Path, crop: tuple | None = None):
     svg = start[:2] == b"\x1f\x8b" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
     formats = IMAGE_FORMATS + _heif(path, start)
     try:
-        with Image.open(io.BytesIO(_svg_to_png(path)) if svg else path, formats=formats) as image:
+        with io.BytesIO(_svg_to_png(path)) if svg else path.open("rb") as file, _identify(file, formats) as image:
             whole = image.size
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a JPEG is made smaller while it is decoded
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself only warns, up to twice as many
-                raise Image.DecompressionBombError
+            if max(math.prod(whole) / 2, math.prod(image.size)) > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(
+                    f"its {whole[0]:,} x {whole[1]:,} pixels are more than {Image.MAX_IMAGE_PIXELS:,}; make it smaller"
+                )
             turned = image.getexif().get(0x0112, 1) > 4
             image = _last_frame(image)
             ImageOps.exif_transpose(image, in_place=True)
             flat = _flatten(image)
             if crop is not None:
                 flat = _cropped(flat, crop, whole[::-1] if turned else whole)
-            times = min(flat.size) // WORKING_SIDE
-            return flat.reduce(times) if times > 1 else flat
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"{path} is refused: over {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
+            if min(flat.size) < 1.2 * WORKING_SIDE:
+                return flat
+            size = _fit(flat.size, round(max(flat.size) * WORKING_SIDE / min(flat.size)))
+            return flat.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        reason = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise ValueError(f"{path} cannot be read: {reason}") from None
+        if isinstance(error, Image.UnidentifiedImageError):
+            damaged = "a HEIC photo that is damaged or of an unknown kind; save it as JPEG"
+            error = damaged if "HEIF" in formats else "not an image in a known format"
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def _identify(file, formats: tuple[str, ...]):
+    """``Image.open`` that leaves it to the caller what is too large, of which Pillow would warn. Raises OSError."""
+    from PIL import Image
+
+    Image.init()
+    prefix = file.read(16)
+    for factory, accept in (Image.OPEN[name] for name in formats if name in Image.OPEN):
+        if accept is None or accept(prefix) is True:
+            file.seek(0)
+            try:
+                return factory(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):  # as Pillow does: another format
+                continue
+    raise Image.UnidentifiedImageError
 
 
 def _heif(path, start) -> tuple[str, ...]:
@@ -230,13 +259,16 @@ def _heif(path, start) -> tuple[str, ...]:
 
 
 def _last_frame(image):
-    """The last frame of an animation that is not of one colour, as drawings draw themselves; another image as it is."""
-    if image.format not in ("GIF", "WEBP", "PNG", "AVIF") or getattr(image, "n_frames", 1) < 2:
+    """The last frame of an animation that is not blank, as drawings draw themselves; the first such page of a TIFF."""
+    count = getattr(image, "n_frames", 1)
+    if image.format not in ("GIF", "WEBP", "PNG", "AVIF", "TIFF") or count < 2:
         return image
-    for frame in range(image.n_frames - 1, max(-1, image.n_frames - 1 - MAX_BLANK_FRAMES), -1):
+    frames = list(range(count) if image.format == "TIFF" else reversed(range(count)))[:MAX_BLANK_FRAMES]
+    for frame in frames:
         image.seek(frame)
-        if any(low != high for low, high in _flatten(image).getextrema()):
-            break
+        if any(high - low > 2 * MIN_CONTRAST for low, high in _flatten(image).getextrema()):
+            return image
+    image.seek(frames[0])
     return image
 
 
@@ -258,7 +290,8 @@ def _flatten(image):
     if image.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would cut off at 255
         values = np.nan_to_num(np.asarray(image, np.float32))
         low, high = values.min(), values.max()
-        full = next((full for full in (1, 255, 65535) if low >= 0 and high <= full), None)
+        depths = (1, 255, 4095, 65535)  # the third: scanners and cameras
+        full = next((full for full in depths if low >= 0 and high <= full), None)
         values = values / full if full else (values - low) / max(high - low, 1e-9)
         return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
@@ -373,7 +406,7 @@ def _plain_paper(thumbnail):
     """A small Pillow image of one colour, if that is the paper of a picture made on a screen; else None."""
     from PIL import Image
 
-    colors, found = np.asarray(thumbnail).reshape(-1, 3), []
+    colors, found = np.asarray(thumbnail)[::2, ::2].reshape(-1, 3), []
     rest = colors
     for _ in range(2):  # thick lines cover more than is left of paper that was cut to them
         usual = np.array([np.bincount(plane, minlength=256).argmax() for plane in rest.T], int)
@@ -389,6 +422,12 @@ def _plain_paper(thumbnail):
     elif share < 0.5:
         return None
     return Image.new("RGB", _fit(thumbnail.size, PAPER_SIDE), tuple(usual.tolist()))
+
+
+def _is_exact(image) -> bool:
+    """Whether most pixels are what the next ones are, as no camera sees them."""
+    pixels = np.asarray(image)[:: max(1, image.height // 100)]
+    return bool((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).sum() > 0.6 * pixels[:, 1:, 0].size)
 
 
 def _ink_contrast(difference: np.ndarray) -> np.ndarray:
@@ -460,13 +499,13 @@ def _without_dirt(mask: np.ndarray, dropped: np.ndarray | None = None, kind: str
     depth = ndimage.distance_transform_edt(mask)
     ridge = np.flatnonzero(mask & (depth == ndimage.maximum_filter(depth, 3)))
     widths, whose = 2 * depth.ravel()[ridge] - 1, parts.ravel()[ridge]
-    pen = float(np.median(widths[(areas > 0.02 * areas.max())[whose]]))  # of what is no speck for certain
+    touches = np.bincount(_rim_of(parts), minlength=count + 1)
+    pen = _usual_width(widths, whose, areas, touches)
     if dropped is None:
-        if kind != "screen":
-            outside = _is_outside(parts, depth, areas, pen, 0.04 if kind == "sheet" else 0.06)
-            if areas[outside].sum() < 0.9 * areas.sum():
-                areas[outside] = 0
-        border = _is_border(parts, areas, depth)
+        outside = _is_outside(parts, depth, areas, touches, pen, kind)
+        if areas[~outside].sum() > 0.03 * areas.sum():
+            areas[outside] = 0
+        border = _is_border(parts, areas, depth, pen, kind)
         if border.any() and not border[areas > 0].all():
             areas[border] = 0
     kept = areas > max(3.0, 0.3 * pen**2)
@@ -478,23 +517,34 @@ def _without_dirt(mask: np.ndarray, dropped: np.ndarray | None = None, kind: str
     return Mask(ink, depth * ink, float(np.median(widths[kept[whose]])))
 
 
-def _is_outside(parts, depth, areas, pen, near_rim) -> np.ndarray:
+def _rim_of(parts) -> np.ndarray:
+    """The labels along the rim of a padded image of labels."""
+    return np.concatenate([parts[1], parts[-2], parts[2:-2, 1], parts[2:-2, -2]])
+
+
+def _usual_width(widths, whose, areas, touches) -> float:
+    """The pen's width: of parts that are no specks, and do not touch the rim if there are others."""
+    inner = np.where(touches > 0, 0, areas)
+    sure = areas if inner.sum() < 0.03 * areas.sum() else inner
+    return float(np.median(widths[(sure > 0.02 * sure.max())[whose]]))
+
+
+def _is_outside(parts, depth, areas, touches, pen, kind) -> np.ndarray:
     """Which parts of a padded mask are no drawing: broad where they leave the image, or hardly leaving its rim."""
     from scipy import ndimage
 
     rows, columns = parts.shape
-    rim = np.concatenate([parts[1], parts[-2], parts[2:-2, 1], parts[2:-2, -2]])
-    touches = np.bincount(rim, minlength=len(areas)) > 5 * pen + 4
-    if not touches.any():
-        return touches
-    numbers = np.arange(len(areas))
+    long = touches > 5 * pen + 4
+    close = max(1, int((0.04 if kind == "sheet" else 0.06) * max(rows, columns)))
+    inner = np.bincount(parts[close:-close, close:-close].ravel(), minlength=len(areas))
+    along = inner < 0.1 * areas
+    if kind == "screen":  # trimmed drawings touch the rim, too
+        return long & along
     near = max(3, int(4 * pen))
     at_rim = np.zeros(parts.shape, bool)
     at_rim[:near], at_rim[-near:], at_rim[:, :near], at_rim[:, -near:] = True, True, True, True
-    broad = ndimage.maximum(np.where(at_rim, depth, 0), parts, numbers) > 1.5 * pen + 1
-    close = max(1, int(near_rim * max(rows, columns)))
-    inner = np.bincount(parts[close:-close, close:-close].ravel(), minlength=len(areas))
-    return touches & (broad | (inner < 0.1 * areas))
+    broad = ndimage.maximum(np.where(at_rim, depth, 0), parts, np.arange(len(areas))) > 1.5 * pen + 1
+    return long & (broad | along)
 
 
 def _is_stray(parts, areas) -> np.ndarray:
@@ -512,17 +562,18 @@ def _is_stray(parts, areas) -> np.ndarray:
     return stray if areas[stray].sum() < 0.03 * areas.sum() else np.zeros(len(areas), bool)
 
 
-def _is_border(parts, areas, depth) -> np.ndarray:
-    """Which parts of a padded mask are a frame near the image's rim, a line along it, or punched holes."""
+def _is_border(parts, areas, depth, pen, kind) -> np.ndarray:
+    """Which parts of a padded mask are a frame near the image's rim, a line along it, or holes along it."""
     from scipy import ndimage
 
     rows, columns = parts.shape
-    border, holes = np.zeros(len(areas), bool), []
+    border, holes, boxes = np.zeros(len(areas), bool), [], {}
     for number, box in enumerate(ndimage.find_objects(parts), 1):
         if areas[number] == 0:
             continue
         top, bottom, left, right = box[0].start, box[0].stop, box[1].start, box[1].stop
         height, width = bottom - top, right - left
+        boxes[number] = top, bottom, left, right
         part = parts[box] == number
         thick = 2 * depth[box][part].max() + 1.5
         gaps = top / rows, 1 - bottom / rows, left / columns, 1 - right / columns
@@ -532,11 +583,38 @@ def _is_border(parts, areas, depth) -> np.ndarray:
         elif min(height, width) <= thick:
             along_row = width > 0.9 * columns and min(gaps[:2]) < 0.08
             border[number] = along_row or (height > 0.9 * rows and min(gaps[2:]) < 0.08)
+        if kind != "screen":  # fingers, magnets and trays; what a round corner leaves to be seen of the table
+            high, wide = (bottom < 0.15 * rows, top > 0.85 * rows), (right < 0.15 * columns, left > 0.85 * columns)
+            border[number] |= any(high + wide) and thick > 2 * pen + 3
+            corner = min(bottom, rows - top) < 0.08 * rows and min(right, columns - left) < 0.08 * columns
+            border[number] |= corner and areas[number] < 0.25 * areas.sum()
         round_spot = 0.7 < height / width < 1.4 and areas[number] > 0.65 * height * width
         if round_spot and max(height, width) < 0.06 * max(rows, columns) and min(gaps) < 0.12:
             holes.append((number, (top + bottom) / 2, (left + right) / 2, height))
-    border[_punched(holes, rows, columns)] = True
+    border[_punched(holes, rows, columns) + _in_line(boxes, rows, columns)] = True
     return border
+
+
+def _in_line(boxes: dict, rows: int, columns: int) -> list[int]:
+    """Of parts with a box (top, bottom, left, right), those in line along a rim, as the holes of a spiral are."""
+    found = []
+    for axis, (length, across) in enumerate(((rows, columns), (columns, rows))):
+        sides = {n: (box[2 * axis : 2 * axis + 2], box[2 - 2 * axis : 4 - 2 * axis]) for n, box in boxes.items()}
+        for at_end in (False, True):
+            near = {
+                n: (along, (low + high) / 2)
+                for n, (along, (low, high)) in sides.items()
+                if high - low < 0.04 * across and (low > 0.9 * across if at_end else high < 0.1 * across)
+            }
+            if len(near) < 2:
+                continue
+            middle = np.median([at for _, at in near.values()])
+            line = {n: along for n, (along, at) in near.items() if abs(at - middle) < 0.03 * across}
+            ends = np.array(list(line.values())).reshape(-1, 2)
+            covered = (ends[:, 1] - ends[:, 0]).sum() / length
+            if len(line) > 1 and np.ptp(ends) > 0.5 * length and covered > (0.04 if len(line) >= 5 else 0.6):
+                found += line
+    return found
 
 
 def _punched(spots: list, rows: int, columns: int) -> list[int]:
@@ -561,6 +639,7 @@ class Found(NamedTuple):
     kept: np.ndarray  # bool, on a small copy of the image: the drawing
     dropped: np.ndarray  # the same: ink that is no drawing
     all_ink: int  # pixels of that copy that are dark
+    kind: str  # as for ``_without_dirt``
 
 
 def _find_ink(image, straightened: bool = False) -> Found:
@@ -571,7 +650,7 @@ def _find_ink(image, straightened: bool = False) -> Found:
     size = _fit(image.size, THUMBNAIL)
     thumbnail = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     paper = _plain_paper(thumbnail)
-    kind = "screen" if paper is not None else "sheet" if straightened else "photo"
+    kind = "sheet" if straightened else "screen" if paper is not None and _is_exact(image) else "photo"
     paper = paper or _estimate_paper(thumbnail)
     difference = _resample(paper, (0, 0, *paper.size), size) - _planes(thumbnail)
     ink = Ink(paper, _ink_contrast(difference))
@@ -582,7 +661,8 @@ def _find_ink(image, straightened: bool = False) -> Found:
     to_image = np.array(image.size * 2) / np.array(size * 2)
     dropped = ndimage.binary_dilation(mask & ~kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
     dropped &= ~ndimage.binary_dilation(kept.ink[1:-1, 1:-1], np.ones((3, 3)), 2)
-    return Found(ink, box * to_image, kept.pen * float(to_image[0]), kept.ink[1:-1, 1:-1], dropped, int(mask.sum()))
+    pen = kept.pen * float(to_image[0])
+    return Found(ink, box * to_image, pen, kept.ink[1:-1, 1:-1], dropped, int(mask.sum()), kind)
 
 
 def _count_around(lines: np.ndarray) -> np.ndarray:

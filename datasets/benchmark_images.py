@@ -333,9 +333,118 @@ def tilted(strokes, rng):
     return jpeg(tilt(image, 0.05, rng, paper), rng)
 
 
+def shadowed(strokes, rng):
+    """A photo of paper on which a hand's shadow falls, soft at its edge."""
+    paper = pick(rng, PAPERS)
+    image = on_page(draw_large(strokes, 900, rng.uniform(0.6, 1.8), pick(rng, PENS), paper), 1.5, rng, paper)
+    shadow, size = Image.new("L", image.size, 0), min(image.size)
+    brush, turn = ImageDraw.Draw(shadow), rng.uniform(0, 2 * np.pi)
+    palm = rng.uniform(0.2, 0.8, 2) * image.size
+    brush.ellipse([*(palm - 0.2 * size), *(palm + 0.2 * size)], fill=255)
+    for finger in turn + np.arange(4) * 0.25:
+        tip = palm + 0.5 * size * np.array([np.cos(finger), np.sin(finger)])
+        brush.line([*palm, *tip], fill=255, width=int(0.07 * size))
+    arm = palm - size * np.array([np.cos(turn + 0.4), np.sin(turn + 0.4)])
+    brush.line([*palm, *arm], fill=255, width=int(0.28 * size))
+    soft = cv2.GaussianBlur(np.asarray(shadow, np.float32) / 255, (0, 0), rng.uniform(10, 60))
+    dark = np.asarray(image) * (1 - rng.uniform(0.3, 0.6) * soft[..., None])
+    return jpeg(Image.fromarray(dark.astype(np.uint8)), rng)
+
+
+def on_cloth(strokes, rng):
+    """A sheet on a chequered tablecloth."""
+    size, step = pick(rng, ((1600, 1200), (1200, 1600))), rng.uniform(40, 150)
+    across, down = (np.arange(side) // step % 2 for side in size)
+    colors = np.array([(250, 248, 245), pick(rng, ((200, 60, 70), (60, 110, 180), (70, 150, 90)))], float)
+    cloth = colors[0] + (colors[1] - colors[0]) * ((across + down[:, None]) / 2)[..., None]
+    sheet, corners = drawn_sheet(strokes, rng, pick(rng, PAPERS)), None
+    while corners is None:
+        share, turn = rng.uniform(0.25, 0.7), rng.uniform(-20, 20)
+        corners = sheet_corners(size, share, turn, sheet.width / sheet.height, rng)
+    return jpeg(lay_on(cloth, sheet, corners, rng), rng)
+
+
+def cut_off(strokes, rng):
+    """A sheet on a table that leaves the photo on one to three sides."""
+    table, sheet, corners = (
+        texture((1600, 1200), pick(rng, TABLES[:3]), rng),
+        drawn_sheet(strokes, rng, PAPERS[0]),
+        None,
+    )
+    while corners is None:
+        corners = sheet_corners((1600, 1200), 0.5, rng.uniform(-8, 8), sheet.width / sheet.height, rng)
+    photo, low, high = lay_on(table, sheet, corners, rng), corners.min(axis=0), corners.max(axis=0)
+    box, inner = [0, 0, *photo.size], [*(low + 0.08 * (high - low)), *(high - 0.08 * (high - low))]
+    for side in rng.permutation(4)[: rng.integers(1, 4)]:
+        box[side] = int(inner[side])
+    return jpeg(photo.crop(box), rng)
+
+
+def card(strokes, rng):
+    """A card with round corners, or a page with a spiral's holes, on a table."""
+    sheet = drawn_sheet(strokes, rng, pick(rng, PAPERS))
+    mask, (columns, rows) = Image.new("L", sheet.size, 255), sheet.size
+    brush, radius = ImageDraw.Draw(mask), rng.uniform(0.008, 0.012) * columns
+    if rng.random() < 0.5:
+        mask.paste(0, (0, 0, *mask.size))
+        brush.rounded_rectangle((0, 0, columns - 1, rows - 1), radius=rng.uniform(0.03, 0.09) * columns, fill=255)
+    else:
+        for y in np.linspace(0.03, 0.97, rng.integers(16, 36)) * rows:
+            brush.ellipse((0.03 * columns - radius, y - radius, 0.03 * columns + radius, y + radius), fill=0)
+    color, corners = pick(rng, TABLES[:3]), None
+    sheet = Image.composite(sheet, Image.new("RGB", sheet.size, color), mask)
+    while corners is None:
+        corners = sheet_corners((1600, 1200), rng.uniform(0.25, 0.6), rng.uniform(-15, 15), columns / rows, rng)
+    return jpeg(lay_on(texture((1600, 1200), color, rng), sheet, corners, rng), rng)
+
+
+def scanned(strokes, rng):
+    """A scan of a page that lay askew, black around it, in greys or in black and white."""
+    page = drawn_sheet(strokes, rng, pick(rng, PAPERS), 1200)
+    page = page.rotate(rng.uniform(-3, 3), Image.Resampling.BICUBIC, expand=True, fillcolor=(12, 12, 12))
+    left, top, right, bottom = rng.uniform(-0.03, 0.04, 4) * (*page.size, *page.size)
+    page = page.crop((int(left), int(top), int(page.width - right), int(page.height - bottom))).convert("L")
+    return encoded(page.convert("1", dither=Image.Dither.NONE) if rng.random() < 0.4 else page)
+
+
+def screenshot(strokes, rng):
+    """A drawing program's window: bars with words and tools above and on the left, light or dark."""
+    size = np.array(pick(rng, ((1600, 1000), (1080, 1920), (1280, 800))))
+    bar, text, paper, pen = ((236, 238, 241), (60, 60, 65), (255, 255, 255), (20, 20, 25))
+    if rng.random() < 0.4:
+        bar, text, paper, pen = ((48, 50, 54), (220, 220, 225), (28, 28, 30), (235, 235, 235))
+    window, corner = Image.new("RGB", tuple(size), paper), (size * rng.uniform(0.06, 0.15, 2)).astype(int)
+    room = size - corner
+    drawing = draw_large(strokes, int(min(room) * rng.uniform(0.5, 0.85)), rng.uniform(0.4, 1.4), pen, paper)
+    window.paste(drawing, tuple((corner + (room - drawing.size) * rng.uniform(0.2, 0.8, 2)).astype(int)))
+    brush, (left, top) = ImageDraw.Draw(window), corner.tolist()
+    brush.rectangle((0, 0, size[0], top), fill=bar)
+    brush.rectangle((0, top, left, size[1]), fill=bar)
+    brush.text((15, 0.2 * top), "File  Edit  View  Help   untitled", fill=text, font_size=max(12, top // 3))
+    for k in range(8):
+        y, color = top + 20 + 0.7 * k * left, tuple(rng.integers(0, 256, 3).tolist())
+        brush.ellipse((0.25 * left, y, 0.75 * left, y + 0.5 * left), outline=text, fill=color)
+    return encoded(window)
+
+
+def hung(strokes, rng):
+    """A picture in a wooden frame on a wall."""
+    paper, wood = pick(rng, PAPERS), pick(rng, ((90, 60, 35), (20, 20, 20), (200, 170, 90)))
+    page = on_page(draw_large(strokes, 600, rng.uniform(0.7, 1.6), pick(rng, PENS), paper), 1.4, rng, paper)
+    width = int(rng.uniform(20, 60))
+    page = Image.fromarray(np.pad(page, ((width, width), (width, width), (0, 0))))
+    ImageDraw.Draw(page).rectangle((0, 0, page.width - 1, page.height - 1), outline=wood, width=width)
+    size, corners = (int(1.5 * page.width), int(1.5 * page.height)), None
+    while corners is None:
+        corners = sheet_corners(size, rng.uniform(0.4, 0.6), rng.uniform(-3, 3), page.width / page.height, rng)
+    wall = texture(size, pick(rng, ((205, 190, 165), (170, 185, 200), (120, 140, 120))), rng)
+    return jpeg(lay_on(wall, page, corners, rng), rng)
+
+
 KINDS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
     kind.__name__: kind
     for kind in (clean, trimmed, hairline, degrade, tilted, table, note, squared, ruled, dotted, holes, framed)
+    + (shadowed, on_cloth, cut_off, card, scanned, screenshot, hung)
 }
 
 

@@ -27,6 +27,7 @@ def earlier(request, tmp_path, monkeypatch):
     """A copy of a run, and what its version got of it."""
     monkeypatch.setattr(rnn, "HYPER_UNITS", 4)
     monkeypatch.setattr(rnn, "HYPER_EMBEDDING", 2)
+    shutil.copytree(RUNS / "data", tmp_path / "data")  # where it is packed, too
     run = Path(shutil.copytree(RUNS / request.param, tmp_path / request.param))
     return run, json.loads((run / "expected.json").read_text())
 
@@ -50,16 +51,16 @@ def test_all_that_a_run_remembers_is_taken_up(earlier, tmp_path):
     trainer.checkpoint.write(str(tmp_path / "again"))
     assert expected.pop("roll_backs") == 0  # of which there are none any more
     assert_same(state(tmp_path / "again"), expected)
-    _, valid, *_ = load_dataset(RUNS / "data", hps)
+    _, valid, *_ = load_dataset(tmp_path / "data", hps)
     (before,) = (row for row in metrics(run) if (row["step"], row["split"]) == ("8", "valid"))
     assert trainer.evaluate(valid)["recon"] == pytest.approx(float(before["recon"]), rel=1e-5)  # z is sure
 
 
 @pytest.mark.parametrize("earlier", slow_twins, indirect=True)
-def test_goes_on(earlier, run_training, caplog):
+def test_goes_on(earlier, run_training, tmp_path, caplog):
     run, expected = earlier
     before = metrics(run)
-    assert run_training(run, "--resume_training", data_dir=RUNS / "data", num_steps=13) == 0
+    assert run_training(run, "--resume_training", data_dir=tmp_path / "data", num_steps=13) == 0
     after = metrics(run)
     assert [{**row, "kl": row.get("kl", "")} for row in after[: len(before)]] == before
     costs = {(row["step"], row["split"]): float(row["recon"]) for row in after}

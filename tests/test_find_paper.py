@@ -5,12 +5,12 @@ import io
 import numpy as np
 import pytest
 from benchmark_images import KINDS, diagonals_lost, dots_lost, encoded
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from test_load_image import CAT, FISH, HOUSE, LADDER, SVG
 
 import read_image
 from ink_scores import ink_scores
-from read_image import load_image, parse_crop, read_picture
+from read_image import load_image, open_image, parse_crop, read_picture
 from render_svg2bitmap import rasterize
 
 SIDE = 48
@@ -30,12 +30,71 @@ def sketch(size=(300, 240), colors=((250, 250, 250), (20, 20, 20))):
     return picture
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("degrade", "clean")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("degrade", "clean", "on_cloth")])
 def test_the_drawing_is_read_from(tmp_path, kind):
     rng = np.random.default_rng(1)
     for strokes in (CAT, HOUSE, FISH)[: 2 if kind in ("table", "note", "framed") else 1]:
         (tmp_path / "a").write_bytes(KINDS[kind](strokes, rng))
         assert likeness(tmp_path / "a", strokes) > 0.85
+
+
+def test_most_sheets_on_a_chequered_cloth_are_found(tmp_path):
+    rng, right = np.random.default_rng(1), []
+    for strokes in (CAT, HOUSE, FISH, HOUSE):
+        (tmp_path / "a").write_bytes(KINDS["on_cloth"](strokes, rng))
+        reading = read_picture(tmp_path / "a", SIDE, SIDE)
+        right.append(ink_scores(rasterize(strokes, SIDE, SIDE)[None], reading.bitmap[None], 2.0)[0][0] > 0.85)
+        assert right[-1] or reading.doubts
+    assert sum(right) >= 3
+
+
+def camera(picture):
+    """The picture as a camera sees it."""
+    noise = np.random.default_rng(0).normal(0, 4, (picture.height, picture.width, 1))
+    return Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
+
+
+def same_as_plain(tmp_path, picture, ending="png"):
+    """Ink F1 at 1 pixel of what is read of a picture, against ``sketch`` alone."""
+    sketch().save(tmp_path / "plain.png")
+    picture.save(tmp_path / f"a.{ending}")
+    plain, read = (load_image(tmp_path / name, SIDE, SIDE) for name in ("plain.png", f"a.{ending}"))
+    return ink_scores(plain[None], read[None], 1.0)[0][0]
+
+
+def test_what_lies_at_the_rim_of_a_photo_is_no_ink(tmp_path):
+    page = Image.new("RGB", (700, 600), (250, 250, 250))
+    page.paste(sketch(), (200, 160))
+    finger, tray, wedge = page.copy(), page.copy(), page.copy()
+    ImageDraw.Draw(finger).ellipse((300, 560, 360, 680), fill=(200, 150, 130))
+    ImageDraw.Draw(tray).rectangle((200, 570, 420, 586), fill=(90, 95, 100))
+    ImageDraw.Draw(wedge).polygon([(0, 0), (0, 599), (25, 599), (40, 0)], fill=(10, 10, 10))
+    for picture in (finger, tray, wedge):
+        assert same_as_plain(tmp_path, camera(picture)) > 0.9
+    assert same_as_plain(tmp_path, wedge) > 0.9
+
+
+def test_a_crease_is_no_edge_and_color_no_shadow(tmp_path):
+    page = Image.new("RGB", (700, 600), (245, 245, 245))
+    page.paste(sketch(colors=((245, 245, 245), (20, 20, 20))), (200, 160))
+    folded = np.asarray(page).astype(float)
+    folded[:, 330:] *= 0.88
+    assert same_as_plain(tmp_path, camera(Image.fromarray(folded.astype(np.uint8)))) > 0.9
+    ImageDraw.Draw(page).ellipse((290, 230, 370, 310), fill=(250, 225, 90))
+    soft = page.filter(ImageFilter.GaussianBlur(3))
+    soft.paste(page, mask=Image.fromarray((np.asarray(page.convert("L")) < 100).astype(np.uint8) * 255))
+    assert np.asarray(read_image.without_shadows(np.asarray(camera(soft))))[270, 330, 2] < 120
+
+
+@pytest.mark.parametrize("paper", [(30, 45, 40), (25, 25, 30)])
+def test_light_rulings_on_dark_paper(tmp_path, paper):
+    page = Image.new("RGB", (700, 600), paper)
+    page.paste(sketch(colors=(paper, (240, 240, 230))), (200, 160))
+    ruled = page.copy()
+    for y in range(10, 600, 30):
+        ImageDraw.Draw(ruled).line((0, y, 700, y), fill=(150, 160, 155), width=3)
+    ruled = Image.fromarray(np.maximum(np.asarray(page), np.asarray(ruled)))
+    assert same_as_plain(tmp_path, camera(ruled)) > 0.9
 
 
 def test_a_drawn_box_is_no_sheet(tmp_path):
@@ -96,6 +155,41 @@ def test_formats_and_last_frames(tmp_path, ending):
     assert ink_scores(plain[None], load_image(tmp_path / f"a.{ending}", SIDE, SIDE)[None], 1.0)[0][0] > 0.95
 
 
+def test_first_page_of_a_tiff_that_is_not_blank(tmp_path):
+    blank, lines = Image.new("RGB", (300, 240), (250, 250, 250)), sketch()
+    sketch().save(tmp_path / "plain.png")
+    plain = load_image(tmp_path / "plain.png", SIDE, SIDE)
+    for pages in ([blank, lines], [lines, blank], [blank, lines, lines.rotate(90)]):
+        pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+        assert np.array_equal(load_image(tmp_path / "a.tif", SIDE, SIDE), plain)
+
+
+def test_twelve_bits(tmp_path):
+    for times in (16, 257):
+        values = np.asarray(sketch().convert("L")).astype(np.uint16) * times
+        assert same_as_plain(tmp_path, Image.fromarray(values)) > 0.95
+
+
+def test_a_huge_jpeg_is_reduced_while_it_is_decoded(tmp_path, monkeypatch):
+    sketch().save(tmp_path / "a.jpg", quality=95)
+    whole = load_image(tmp_path / "a.jpg", SIDE, SIDE)
+    monkeypatch.setattr(read_image, "WORKING_SIDE", 100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)
+    assert ink_scores(whole[None], load_image(tmp_path / "a.jpg", SIDE, SIDE)[None], 1.0)[0][0] > 0.9
+    sketch((300, 400)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="300 x 400 pixels are more than 50,000; make it smaller"):
+        load_image(tmp_path / "a.jpg", SIDE, SIDE)
+
+
+def test_heic(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(sketch()).save(tmp_path / "b.heic", quality=90)
+    assert same_as_plain(tmp_path, open_image(tmp_path / "b.heic")) > 0.95
+    (tmp_path / "a.HEIC").write_bytes((tmp_path / "b.heic").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"a\.HEIC cannot be read"):
+        load_image(tmp_path / "a.HEIC", SIDE, SIDE)
+
+
 def test_heic_names_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
@@ -133,6 +227,16 @@ def test_doubts_are_told(tmp_path):
     two.paste(sketch(), (600, 0))
     two.save(tmp_path / "two.png")
     assert "2 separate things" in read_picture(tmp_path / "two.png", SIDE, SIDE).doubts[0]
+    framed = Image.new("RGB", (700, 600), (250, 250, 250))
+    framed.paste(sketch(), (200, 160))
+    ImageDraw.Draw(framed).rectangle((120, 100, 580, 470), outline=(20, 20, 20), width=5)
+    camera(framed).save(tmp_path / "framed.png")
+    assert "a box is around it" in read_picture(tmp_path / "framed.png", SIDE, SIDE).doubts[0]
+    page = Image.new("RGB", (700, 600), (250, 250, 250))
+    for y in range(40, 500, 40):
+        ImageDraw.Draw(page).text((40, y), "Many words of no drawing at all", fill=(20, 20, 20), font_size=30)
+    camera(page).save(tmp_path / "words.png")
+    assert "as writing is" in read_picture(tmp_path / "words.png", SIDE, SIDE).doubts[-1]
 
 
 def test_blank_frames_do_not_hang(tmp_path, monkeypatch):
