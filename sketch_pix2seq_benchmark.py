@@ -331,7 +331,8 @@ def main(argv=None) -> int:
     print(describe_device())
     if args.categories:
         grown = {
-            f"{count} categories": measure_growth(args, hps, count) for count in tqdm(args.categories, disable=None)
+            f"{count} categor{'y' if count == 1 else 'ies'}": measure_growth(args, hps, count)
+            for count in tqdm(args.categories, disable=None)
         }
         print(f"{describe_machine()}. {hps.dec_model} decoder, batches of {hps.batch_size}.\n\n{table(grown)}")
         return 0
