@@ -330,10 +330,9 @@ def main(argv=None) -> int:
         check_model(args.model_dir, hps)
     print(describe_device())
     if args.categories:
-        grown = {
-            f"{count} categor{'y' if count == 1 else 'ies'}": measure_growth(args, hps, count)
-            for count in tqdm(args.categories, disable=None)
-        }
+        grown = {}
+        for count in tqdm(args.categories, desc="categories", disable=None):
+            grown["1 category" if count == 1 else f"{count} categories"] = measure_growth(args, hps, count)
         print(f"{describe_machine()}. {hps.dec_model} decoder, batches of {hps.batch_size}.\n\n{table(grown)}")
         return 0
     columns = {}
