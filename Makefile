@@ -1,5 +1,6 @@
 # make demo       from nothing to drawings
 # make app        a page to draw on
+# make results    every table of docs/results.md, from results/
 # make test       the tests that take minutes;  make test-all  those that take long or need a browser or Inkscape;  make soak  the longest
 # make test PYTHON=python3.12 takes another interpreter, in an environment of its own
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 VENV_PYTHON := $(VENV)/bin/python
 DEMO := outputs/demo
 
-.PHONY: demo app test test-all soak lint clean
+.PHONY: demo app results test test-all soak lint clean
 
 demo: $(VENV)/.runtime
 	$(VENV_PYTHON) render_svg2bitmap.py --data_base_dir=datasets
@@ -19,6 +20,9 @@ demo: $(VENV)/.runtime
 
 app: $(VENV)/.app
 	$(VENV_PYTHON) sketch_pix2seq_app.py
+
+results: $(VENV)/.runtime
+	$(VENV_PYTHON) sketch_pix2seq_results.py
 
 test: $(VENV)/.development
 	$(VENV_PYTHON) -m pytest -m "not slow and not real"
@@ -34,7 +38,7 @@ lint: $(VENV)/.development
 	$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf .venv .venv-* datasets/bitmap $(DEMO)
+	rm -rf .venv .venv-* datasets/bitmap datasets/packed $(DEMO)
 
 $(VENV)/.runtime: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -6,7 +6,6 @@ Each function raises ValueError with a line for the page. The layout and the ser
 import dataclasses
 import functools
 import html
-import io
 import json
 import re
 from pathlib import Path
@@ -28,6 +27,7 @@ from pictures import (
     json_text,
     picture_lines,
     plotter_svg,
+    reduce_photo,
     render_image,
 )
 from read_image import open_image, read_drawing
@@ -43,7 +43,9 @@ MAX_INK = 0.5  # of a bitmap
 TRIES = 6  # drawings of each ending, of which the closest is shown
 KEYS, FRAMES, COOL = 7, 61, 0.05  # of a morph: drawings by the model, frames, temperature of those between
 STYLE = Style(size=400, line_width=5.0)
+MAX_NAMES = 12  # of the data sets that a model was trained on
 EMPTY = "Draw something: the sheet is empty."
+DOT = 12.0  # units of the sheet: length of the line that stands for a dot
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -57,6 +59,7 @@ class Drawn(NamedTuple):
     bitmap: np.ndarray | None  # uint8 [H, W] that the model saw
     scale_factor: float
     prefix: int = 0  # how many of the first points the person drew
+    view: str = ""  # viewBox in which the first picture lies as on the person's sheet; "": it fills its square
 
 
 @functools.lru_cache(maxsize=8)
@@ -66,7 +69,10 @@ def load(model_dir: str) -> Sampler:
 
 
 def read_sheet(value) -> list[np.ndarray]:
-    """What a browser says was drawn, a list of lines of [x, y] -> positions ``[n, 2]`` of each line."""
+    """What a browser says was drawn, a list of lines of [x, y] -> positions ``[n, 2]`` of each line.
+
+    A dot becomes a short line, as models see lines alone.
+    """
     if not isinstance(value, list) or not value:
         raise ValueError(EMPTY)
     if len(value) > MAX_STROKES:
@@ -79,7 +85,11 @@ def read_sheet(value) -> list[np.ndarray]:
         raise ValueError(f"This is no drawing: expected lines of points from 0 to {SIDE}.")
     if sum(map(len, lines)) > MAX_POINTS:
         raise ValueError(f"More than {MAX_POINTS:,} points are too many for this page.")
-    return lines
+    if np.ptp(np.concatenate(lines), axis=0).max() < DOT:
+        raise ValueError("This is a dot, or hardly more: draw on.")
+    return [
+        np.array([line[0] - DOT / 2, line[0] + DOT / 2]) if not np.ptp(line, axis=0).any() else line for line in lines
+    ]
 
 
 def sheet_bitmap(lines: list[np.ndarray], sampler: Sampler) -> np.ndarray:
@@ -91,16 +101,25 @@ def sheet_bitmap(lines: list[np.ndarray], sampler: Sampler) -> np.ndarray:
     return bitmap
 
 
-def open_photo(path: str) -> Image.Image:
-    """A picture that was uploaded, within ``load_image``'s limits."""
+def sheet_view(lines: list[np.ndarray]) -> str:
+    """The viewBox in which a drawing of ``STYLE`` lies where these lines lie on their sheet."""
+    points = np.concatenate(lines) / SIDE
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = (STYLE.size * (1 - 2 * MARGIN) - STYLE.line_width) / (high - low).max()
+    left, top = STYLE.size / 2 - side * (low + high) / 2
+    return f"{left:.2f} {top:.2f} {side:.2f} {side:.2f}"
+
+
+def open_photo(path: Path) -> Image.Image:
+    """A picture within ``load_image``'s limits; errors name it without its directory."""
     try:
-        return open_image(Path(path))
-    except ValueError as error:
-        raise ValueError(str(error).replace(str(path), Path(path).name)) from None
+        return open_image(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(str(error).replace(str(path), path.name)) from None
 
 
-def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarray, list[float]]:
-    """(bitmap, box of what was read as shares of the image's sides); ``box``: where the person says to look."""
+def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarray, list[float], list[str]]:
+    """(bitmap, box of what was read as shares of the image's sides, doubts); ``box``: where the person says to look."""
     sampler.require_images("--model_dir")
     hps, sizes = sampler.model.hps, np.array(image.size * 2)
     part = (
@@ -109,7 +128,7 @@ def read_photo(image: Image.Image, sampler: Sampler, box=None) -> tuple[np.ndarr
     if min(part.size) < 8:
         raise ValueError("The frame is too small; draw it around the drawing.")
     reading = read_drawing(part, hps.img_H, hps.img_W, sampler.info["line_width"])
-    return reading.bitmap, list(np.array(reading.box) / sizes) if box is None else list(box)
+    return reading.bitmap, list(np.array(reading.box) / sizes) if box is None else list(box), reading.doubts
 
 
 def draw_bitmap(bitmap: np.ndarray, sampler: Sampler) -> Drawn:
@@ -234,24 +253,27 @@ def show(drawn: Drawn) -> str:
         f'<option value="{value}"{" selected" * (value == 1)}>{words}</option>' for words, value in SPEEDS.items()
     )
     return (
-        f'<div class="drawn"><div class="large" title="draw again"></div><div class="choices">{small}</div>'
+        f'<div class="drawn"><div class="large" title="replay" data-view="{drawn.view}"></div>'
+        f'<div class="choices">{small}</div>'
         '<div class="tools"><button type="button" class="replay">▶ replay</button>'
         f'<select class="speed">{speeds}</select></div>{files}</div>'
     )
 
 
-def photo_html(photo: Image.Image, box) -> str:
-    """A photo and the frame of what was read of it."""
-    small, buffer = photo.copy(), io.BytesIO()
-    small.thumbnail((800, 800))
-    small.save(buffer, "JPEG", quality=80)
+def photo_html(photo: Image.Image, box, doubts=()) -> str:
+    """A photo, and the frame of what was read of it, with why that may be wrong; ``box`` None: nothing was read yet."""
+    small = (
+        f'<img alt="photo" draggable="false" src="{data_uri(reduce_photo(photo, (0, 0, 1, 1)).jpeg, "image/jpeg")}">'
+    )
+    if box is None:
+        return f'<p class="note">Reading it …</p><div class="photo">{small}</div>'
     corners = "".join(f'<span class="corner" data-grip="{grip}"></span>' for grip in ("lt", "rt", "lb", "rb"))
     left, top, right, bottom = (100 * share for share in box)
     place = f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%"
     return (
-        f'<p class="note quiet">Read was what is in the frame; move it or its corners.</p><div class="photo"><img '
-        f'alt="photo" draggable="false" src="{data_uri(buffer.getvalue(), "image/jpeg")}"><div class="frame" '
-        f'data-box="{" ".join(map(str, box))}" style="{place}">{corners}</div></div>'
+        f"{note('; '.join(['What is in the frame was read', *doubts]) + '. Move it or its corners.')}"
+        f'<div class="photo">{small}'
+        f'<div class="frame" data-box="{" ".join(map(str, box))}" style="{place}">{corners}</div></div>'
     )
 
 
@@ -259,14 +281,22 @@ def note(text: str) -> str:
     return f'<p class="note">{html.escape(text)}</p>'
 
 
+def blank(text: str) -> str:
+    """What stands where drawings will."""
+    return f'<div class="blank">{note(text)}</div>'
+
+
 def describe(model_dir: str) -> str:
-    """What a model was trained on, in a line."""
+    """What a model was trained on, in Markdown: as the model card beside it says, else its data sets' names."""
     sampler = load(model_dir)
     hps, names = sampler.model.hps, [category_name(name).replace("_", " ") for name in sampler.model.hps.data_set]
-    subjects = ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
+    card = Path(model_dir, "README.md")
+    said = re.search(r"^\| *data *\| *(.+?) *\|$", card.read_text() if card.is_file() else "", re.MULTILINE)
+    others = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    subjects = said[1] if said else ", ".join(names[:MAX_NAMES]) + others
     return (
-        f"**{Path(model_dir).name}**, step {sampler.step:,}, sees {hps.img_H} × {hps.img_W} pixels. It was trained on "
-        f"{subjects}; what it draws, it draws in their manner."
+        f"**{Path(model_dir).name}**, step {sampler.step:,}, sees {hps.img_H} × {hps.img_W} pixels. "
+        f"It was trained on: {subjects}."
     )
 
 

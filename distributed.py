@@ -1,9 +1,11 @@
 """Several GPUs or machines, by ``tf.distribute``: a replica of the model for each GPU, a worker for each process.
 
-All workers have the same weights and take the same steps, each with drawings of its own shard of the data. Whatever
-must not differ is agreed upon by sums over all. Worker 0, the chief, alone reads and writes snapshots and logs.
+The pattern is TensorFlow's for custom training loops: each worker's data set yields what its replicas compute with, a
+step is run on all of them, their sums are reduced. All have the same weights and take the same steps, each with
+drawings of its own shard of the data. Worker 0, the chief, alone reads and writes snapshots and logs.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -55,8 +57,14 @@ def _count_workers(text: str) -> int:
     try:
         cluster = json.loads(text or "{}").get("cluster") or {}
         counts = {kind: len(addresses) for kind, addresses in cluster.items()}
+        named = collections.Counter(address for addresses in cluster.values() for address in addresses)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"TF_CONFIG cannot be read ({error}); expected e.g. {EXAMPLE}") from None
+    twice = [str(address) for address, count in named.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"TF_CONFIG names {', '.join(twice)} twice; expected a host and port of its own for each worker"
+        )
     other = sorted(counts.keys() - {"worker", "chief"})
     if other:
         raise ValueError(
@@ -84,49 +92,50 @@ class DistributedContext:
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None):
         self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
-        self.single = self.strategy.num_replicas_in_sync == 1
-        self.replicas = self.strategy.experimental_local_results(self.for_each_replica(lambda replica: replica))
+        numbers = self._for_each_replica(lambda replica: replica)
+        self.replicas = self.strategy.experimental_local_results(numbers)  # of this worker, among all
         self.count = self.strategy.num_replicas_in_sync // len(self.replicas)  # of workers
         self.index = self.replicas[0] // len(self.replicas)  # of this worker
         self.is_chief = self.index == 0
 
-    def for_each_replica(self, make):
-        """``make(number)`` for each of this worker's replicas, as ``run`` takes it."""
+    def _for_each_replica(self, make):
         return self.strategy.experimental_distribute_values_from_function(
             lambda context: make(context.replica_id_in_sync_group)
         )
 
-    def run(self, function, *arguments):
-        """``function`` on each replica."""
-        return self.strategy.run(function, arguments)
+    def share(self, batch_size: int) -> int:
+        """How many drawings of a step's batch are this worker's. Raises ValueError if the replicas cannot share it."""
+        count = self.strategy.num_replicas_in_sync
+        if batch_size % count:
+            raise ValueError(
+                f"batch_size {batch_size} cannot be shared by {count} GPUs or workers; choose a multiple of {count}"
+            )
+        return batch_size // self.count
+
+    def distribute(self, values, signature):
+        """An iterator over what the infinite iterator ``values`` yields, for each of this worker's replicas in turn.
+
+        Each is as ``signature`` says; the next ones are made while these are computed with.
+        """
+        infinite = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        dataset = tf.data.Dataset.from_generator(lambda: values, output_signature=signature).apply(infinite)
+        dataset = dataset.prefetch(len(self.replicas))
+        return iter(self.strategy.distribute_datasets_from_function(lambda context: dataset))
+
+    @staticmethod
+    def all_reduce(values):
+        """On a replica: the sum of each tensor over all replicas, of which TensorFlow knows the gradient, too."""
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
     def first_replica(self, values):
         """Of values that ``run`` returned, the first replica's here."""
         return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], values)
 
-    def all_reduce(self, values):
-        """On a replica: the sum of each tensor over all replicas."""
-        if self.single:
-            return values
-        replica = tf.distribute.get_replica_context()
-        return tf.nest.map_structure(lambda value: replica.all_reduce("SUM", value), values)
-
-    def add_others(self, values: dict) -> dict:
-        """On a replica: ``all_reduce``, of which gradients flow to this replica's own part alone."""
-        if self.single:
-            return values
-        own = tf.nest.map_structure(tf.stop_gradient, values)
-        everyone = self.all_reduce(own)
-        return {name: values[name] + (everyone[name] - own[name]) for name in values}
-
     def apply_gradients(self, optimizer, gradients, variables, clip: float) -> None:
         """Update by gradients that are summed over all replicas already, clipped to +- ``clip``.
 
-        Keras would sum them once more, and clip before it does; on one replica the optimiser clips.
+        ``optimizer.apply`` would sum them once more, and clip before it does.
         """
-        if self.single:
-            optimizer.apply(gradients, variables)
-            return
 
         def step(variable, gradient):
             optimizer.update_step(tf.clip_by_value(gradient, -clip, clip), variable, optimizer.learning_rate)
@@ -139,35 +148,28 @@ class DistributedContext:
         """The sum of float64 arrays of one shape, one from each worker."""
         if self.count == 1:
             return numbers
-        first = self.replicas[0]
-        parts = self.for_each_replica(
-            lambda replica: tf.constant(numbers if replica == first else np.zeros_like(numbers))
-        )
+        parts = self._for_each_replica(lambda replica: tf.constant(numbers * (replica == self.replicas[0])))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None).numpy()
 
     def any(self, flag: bool) -> bool:
         """Whether any worker's flag is set."""
         return bool(self.sum(np.array(float(flag))))
 
-    def broadcast(self, numbers: np.ndarray) -> np.ndarray:
-        """The chief's float64 array, whose shape is known to all."""
-        return self.sum(numbers if self.is_chief else np.zeros_like(numbers))
+    def broadcast(self, value: np.ndarray) -> np.ndarray:
+        """The chief's array, whose shape is known to all: a new variable begins as the chief's on all workers."""
+        with self.strategy.scope():
+            return tf.Variable(value, trainable=False).numpy()
 
     def broadcast_string(self, text: str) -> str:
         """The chief's text."""
-        data = np.frombuffer(text.encode(), np.uint8).astype(np.float64)
-        size = int(self.broadcast(np.array(float(len(data)))))
+        data = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+        size = int(self.broadcast(np.array(len(data))))
         return self.broadcast(np.resize(data, size)).astype(np.uint8).tobytes().decode()
 
     def broadcast_state(self, variables: list) -> None:
         """All variables become the chief's, who alone has read a snapshot."""
-        if self.count == 1:
-            return
-        values = [variable.numpy().astype(np.float64) for variable in variables]  # which is exact for all of these
-        flat = self.broadcast(np.concatenate([value.ravel() for value in values]))
-        parts = np.split(flat, np.cumsum([value.size for value in values])[:-1])
-        for variable, value, part in zip(variables, values, parts, strict=True):
-            variable.assign(tf.cast(part.reshape(value.shape), variable.dtype))
+        for variable in variables if self.count > 1 else ():
+            variable.assign(self.broadcast(variable.numpy()))
 
     def assert_equal_across_workers(self, numbers: list[float]) -> None:
         """Raises ValueError, on all workers, if one knows other numbers of its data than the chief."""

@@ -9,7 +9,6 @@ import sys
 
 import cairocffi
 import numpy as np
-from cairosvg import surface
 from cairosvg.colors import COLORS
 from cairosvg.parser import Tree
 from cairosvg.surface import PNGSurface
@@ -18,12 +17,40 @@ SIDE = 1024
 MIN_LINE = 1.6  # pixels: a vector has no faint lines
 BESIDE = 20  # times the page, in which lines are sought if there are none on it
 PAINTS = ("fill", "stroke", "color", "stop-color", "flood-color")
-KNOWN = {*COLORS, "none", "inherit", "currentcolor", "transparent"}
+KNOWN = {*COLORS, "none", "inherit", "transparent"}
+NUMBER = r"\s*\+?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*"
+LENGTH = NUMBER + r"(px|mm|cm|in|pt|pc|em|ex|q)?\s*"
 OPACITIES = ("opacity", "fill-opacity", "stroke-opacity", "stop-opacity")
 
 
-def tidy_paint(node) -> None:
-    """Write colours and opacities of an element (attributes by name) as CairoSVG reads them; unknown ones are black."""
+class Told(ValueError):
+    """A reason that a person can make something of."""
+
+
+def tidy_page(attributes: dict) -> bool:
+    """Give a root element a page that CairoSVG understands; returns whether it said how large its page is.
+
+    Without a viewBox, sizes such as ``100%`` say nothing, and no page cuts the drawing.
+    """
+    sizes = [re.fullmatch(LENGTH, str(attributes.get(name, ""))) for name in ("width", "height")]
+    numbers = re.split(r"[\s,]+", str(attributes.get("viewBox", "")).strip())
+    if any(re.fullmatch(r"[-+]?0*\.?0*", number) for number in numbers[2:]):
+        del attributes["viewBox"]  # without width or height
+    if "viewBox" in attributes:
+        if not all(sizes):
+            for name in ("width", "height"):
+                attributes.pop(name, None)
+        return True
+    if not all(sizes):
+        attributes.update(width="1000", height="1000", overflow="visible")
+    return all(sizes)
+
+
+def tidy_paint(node: dict, plain: bool = False) -> None:
+    """Write colours and opacities of an element (attributes by name) as CairoSVG reads them; unknown ones are black.
+
+    ``plain``: gradients and patterns, too.
+    """
     for name in OPACITIES:
         if name in node:
             text = str(node[name]).strip()
@@ -34,10 +61,34 @@ def tidy_paint(node) -> None:
             node[name] = str(min(max(value, 0.0), 1.0) if value == value else 1.0)
     for name in PAINTS:
         text = str(node.get(name, "none")).strip()
-        if "(" in text:
-            node[name] = text if text.startswith("url(") else _known_color(text)
-        elif not text.startswith("#") and text.lower() not in KNOWN:
-            node[name] = "black"
+        if text.lower() == "currentcolor":
+            text = str(node.get("color", "black")).strip()
+        if text.startswith("url("):
+            node[name] = "black" if plain else text
+        elif "(" in text:
+            node[name] = _known_color(text)
+        elif text.startswith("#"):
+            node[name] = _known_hex(text)
+        elif name in node:
+            node[name] = text if text.lower() in KNOWN else "black"
+    for name in ("stroke-width", "stroke-miterlimit", "font-size"):
+        if name in node and not re.fullmatch(LENGTH.removesuffix("?") + "?%?", str(node[name])):
+            del node[name]
+    if not re.fullmatch(NUMBER, str(node.get("stroke-miterlimit", "4"))):
+        del node["stroke-miterlimit"]
+
+
+def _known_hex(text: str) -> str:
+    """``#rgb``, ``#rgba``, ``#rrggbb`` and ``#rrggbbaa`` as CairoSVG reads them; anything else as black."""
+    digits = text[1:]
+    if not re.fullmatch(r"[0-9a-fA-F]{3,8}", digits) or len(digits) not in (3, 4, 6, 8):
+        return "black"
+    if len(digits) < 6:
+        digits = "".join(2 * digit for digit in digits)
+    if len(digits) == 6:
+        return f"#{digits}"
+    red, green, blue, alpha = (int(digits[i : i + 2], 16) for i in (0, 2, 4, 6))
+    return f"rgba({red},{green},{blue},{alpha / 255:.3f})"
 
 
 def _known_color(text: str) -> str:
@@ -63,33 +114,34 @@ def _known_color(text: str) -> str:
     return f"rgba({255 * red:.0f},{255 * green:.0f},{255 * blue:.0f},{alpha:.3f})"
 
 
-def _color(read_color):
-    """CairoSVG's reader of colours, for which an unknown one is black."""
+class _WideLines:
+    """A cairo context whose lines are at least ``MIN_LINE`` pixels wide, if they have a width."""
 
-    def color(string, opacity=1):
-        try:
-            return read_color(string, opacity)
-        except (ValueError, IndexError, TypeError):
-            return 0.0, 0.0, 0.0, float(opacity)
+    def __init__(self, context):
+        self._context = context
 
-    return color
+    def __getattr__(self, name):
+        return getattr(self._context, name)
 
-
-def _set_line_width(set_line_width):
-    """cairo's, for lines of at least ``MIN_LINE`` pixels, if they have a width."""
-
-    def wide_enough(context, width):
-        (a, b), (c, d) = context.user_to_device_distance(1, 0), context.user_to_device_distance(0, 1)
+    def set_line_width(self, width):
+        (a, b), (c, d) = self.user_to_device_distance(1, 0), self.user_to_device_distance(0, 1)
         scale = abs(a * d - b * c) ** 0.5
-        set_line_width(context, max(width, MIN_LINE / scale) if width > 0 and scale > 0 else width)
-
-    return wide_enough
+        self._context.set_line_width(max(width, MIN_LINE / scale) if width > 0 and scale > 0 else width)
 
 
-def draw(data: bytes, zoom: float = 1.0, left: float = 0.0, top: float = 0.0, beyond: bool = False) -> np.ndarray:
-    """What lies in the ``SIDE`` / ``zoom`` pixels from (left, top) on a page fitted into ``SIDE`` x ``SIDE``.
+def draw(
+    data: bytes,
+    zoom: float = 1.0,
+    left: float = 0.0,
+    top: float = 0.0,
+    beyond: bool = False,
+    size: tuple[int, int] = (SIDE, SIDE),
+    plain: bool = False,
+) -> np.ndarray:
+    """What lies in the ``size`` / ``zoom`` pixels from (left, top) on a page fitted into ``size`` (width, height).
 
-    Returns premultiplied BGRA, uint8 ``[SIDE, SIDE, 4]``; ``beyond``: also what lies beside the page.
+    Returns premultiplied BGRA, uint8 ``[height, width, 4]``; ``beyond``: also what lies beside the page; ``plain``:
+    gradients and patterns in black.
     """
 
     class Part(PNGSurface):
@@ -98,6 +150,7 @@ def draw(data: bytes, zoom: float = 1.0, left: float = 0.0, top: float = 0.0, be
         def set_context_size(self, width, height, viewbox, tree):
             if self.first:
                 self.first = False
+                self.context = _WideLines(self.context)
                 self.context.scale(zoom, zoom)
                 self.context.translate(-left, -top)
                 if beyond:
@@ -105,16 +158,18 @@ def draw(data: bytes, zoom: float = 1.0, left: float = 0.0, top: float = 0.0, be
             super().set_context_size(width, height, viewbox, tree)
 
         def draw(self, node):
-            tidy_paint(node)
+            tidy_paint(node, plain)
             super().draw(node)
 
-        def finish(self):
-            self.cairo.flush()
-            self.pixels = np.frombuffer(bytes(self.cairo.get_data()), np.uint8).reshape(SIDE, -1, 4)[:, :SIDE]
-
-    part = Part(Tree(bytestring=data, unsafe=False), None, 96, output_width=SIDE, output_height=SIDE)
-    part.finish()
-    return part.pixels
+    tree = Tree(bytestring=data, unsafe=False)
+    tidy_page(tree)
+    pending = [tree]
+    while pending:  # those, too, that are not drawn but referred to, such as the colours of a gradient
+        tidy_paint(node := pending.pop(), plain)
+        pending += node.children
+    part = Part(tree, None, 96, output_width=size[0], output_height=size[1])
+    part.cairo.flush()
+    return np.frombuffer(bytearray(part.cairo.get_data()), np.uint8).reshape(size[1], -1, 4)[:, : size[0]]
 
 
 def ink_box(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
@@ -129,17 +184,25 @@ def ink_box(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def draw_fitted(data: bytes) -> np.ndarray:
-    """The drawing as ``draw`` gives it; larger, if it fills little of its page. Raises ValueError if it is blank."""
+    """The drawing as ``draw`` gives it; larger, if it fills little of its page. Raises Told if it lies beside it."""
+    has_page = tidy_page(Tree(bytestring=data, unsafe=False))
     pixels = draw(data)
     box = ink_box(pixels)
-    if box is None:
-        shift = SIDE * (BESIDE - 1) / 2
-        if ink_box(draw(data, 1 / BESIDE, -shift, -shift, beyond=True)) is not None:
-            raise ValueError("all its lines lie beside its page: fit the page to the drawing and save it again")
-        return pixels
-    for _ in range(3):
+    if box is None or not has_page:
+        shift, page = SIDE * (BESIDE - 1) / 2, SIDE // BESIDE + 2
+        around = draw(data, 1 / BESIDE, -shift, -shift, beyond=True)
+        if has_page:  # which may be filled, and no ink
+            middle = slice((SIDE - page) // 2, (SIDE + page) // 2)
+            around[middle, middle] = around[0, 0]
+        found = ink_box(around)
+        if found is None:
+            return pixels
+        if has_page:
+            raise Told("all its lines lie beside its page: fit the page to the drawing and save it again")
+        box = tuple(value * BESIDE - shift for value in found)
+    for _ in range(4):
         side = 1.15 * max(box[2] - box[0], box[3] - box[1]) + 4
-        if side > 0.6 * SIDE:
+        if has_page and side > 0.6 * SIDE:
             break
         left, top = (box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2
         zoom = SIDE / side
@@ -155,12 +218,13 @@ def draw_fitted(data: bytes) -> np.ndarray:
 
 def main() -> int:
     """Draw what comes in -> exit code."""
-    cairocffi.Context.set_line_width = _set_line_width(cairocffi.Context.set_line_width)
-    surface.color = _color(surface.color)
     try:
         pixels = draw_fitted(sys.stdin.buffer.read())
-    except Exception as error:  # whatever a damaged file makes CairoSVG or cairo trip over
+    except Told as error:
         print(error, file=sys.stderr)
+        return 2
+    except Exception:  # whatever a damaged file makes CairoSVG or cairo trip over
+        print("open it in a browser or Inkscape and save it again, or save it as PNG", file=sys.stderr)
         return 2
     data = np.ascontiguousarray(pixels)
     image = cairocffi.ImageSurface(cairocffi.FORMAT_ARGB32, SIDE, SIDE, bytearray(data.tobytes()), 4 * SIDE)

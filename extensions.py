@@ -17,7 +17,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from hparams import HParams
-from rnn import CELLS, Initializer, dropout_mask, unroll
+from rnn import CELLS, Initializer, dropout_mask, is_padded, unroll
 
 # A deep, normalised encoder, little noise on z, and a plain LSTM that knows where its pen is.
 NORMALISED = dict(
@@ -130,6 +130,7 @@ class StrokeRNN:
 
     def __init__(self, hps: HParams, init: Initializer):
         self.dropout = hps.recurrent_dropout_prob if hps.use_recurrent_dropout else None
+        self.padded = is_padded(hps.unroll)
         self.cells = [CELLS[hps.enc_model](5, hps.enc_rnn_size, init) for _ in ("forward", "backward")]
         self.weights = {
             f"ENC_RNN/{direction}/{cell.NAME}/{name}": weight
@@ -151,7 +152,7 @@ class StrokeRNN:
             zeros = tf.zeros([tf.shape(x)[1], sum(cell.state_sizes)])
             if training and self.dropout is not None:
                 masks = dropout_mask([tf.reduce_sum(counts), cell.num_units], self.dropout, step_seed)
-            _, state = unroll(cell, x, zeros, masks=masks, counts=counts)
+            _, state = unroll(cell, x, zeros, masks=masks, counts=counts, padded=self.padded)
             lasts.append(cell.last_output(state))  # [N, enc_rnn_size]
         return tf.gather(tf.concat(lasts, axis=1), tf.argsort(order))  # [N, 2 enc_rnn_size]
 

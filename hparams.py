@@ -11,7 +11,13 @@ import math
 from typing import get_args, get_origin
 
 CELL_NAMES = ("lstm", "layer_norm", "hyper")
-CHOICES = {"dec_model": CELL_NAMES, "enc_model": ("cnn", "deep_cnn", *CELL_NAMES)}
+CHOICES = {
+    "dec_model": CELL_NAMES,
+    "enc_model": ("cnn", "deep_cnn", *CELL_NAMES),
+    "unroll": ("auto", "packed", "padded"),
+    "precision": ("float32", "mixed_bfloat16"),
+    "bitmaps": ("stored", "on_demand"),
+}
 ALIASES = {  # the spelling in older configurations, which are read for ever
     "pen_position": "use_position",
     "pen_noise": "position_noise_std",
@@ -23,7 +29,7 @@ ARCHITECTURE_FIELDS = (
     "pixel_features drawing_extent z_size num_mixture img_H img_W"
 ).split()
 # What validation measures, and on what: losses before and after a change of one do not compare.
-VALIDATION_FIELDS = "data_set max_seq_len skip_padding kl_weight kl_tolerance".split()
+VALIDATION_FIELDS = "data_set max_seq_len valid_drawings skip_padding kl_weight kl_tolerance".split()
 
 INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amount of memory
     "[1, 16384]": "img_H img_W max_seq_len enc_filters enc_rnn_size dec_rnn_size z_size num_mixture",
@@ -35,7 +41,7 @@ INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amo
     "kl_decay_rate",
     "(0, 1]": "recurrent_dropout_prob input_dropout_prob output_dropout_prob",  # to keep
     "[0, 1)": "random_scale_factor",
-    "[0, 2147483647]": "seed",
+    "[0, 2147483647]": "seed valid_drawings",
 }
 
 
@@ -50,6 +56,8 @@ class HParams:
     keep_snapshots: int = 2  # how many of the best and of the latest are kept
     img_H: int = 48  # height of the bitmaps, pixels
     img_W: int = 48  # width of the bitmaps, pixels
+    bitmaps: str = "stored"  # stored: in files that render_svg2bitmap.py writes; on_demand: rasterised batch by batch
+    valid_drawings: int = 0  # to validate and test with at most, a fixed sample of all; 0: all
     max_seq_len: int = 250  # longer drawings are skipped; then replaced by the data's longest
     enc_model: str = "cnn"  # cnn: the paper's; deep_cnn: normalised, deeper; lstm, layer_norm, hyper: sketch-rnn's
     enc_filters: list[int] = dataclasses.field(default_factory=lambda: [16, 32, 64, 64])  # deep_cnn's, one per level
@@ -66,8 +74,10 @@ class HParams:
         0.0  # units of each drawing's longer side; 0: as the scale factor has it, as in the original
     )
     z_size: int = 128  # latent dimension
-    batch_size: int = 100  # drawings per step, on each worker or GPU; 50 to 200 work
+    batch_size: int = 100  # drawings per step, of all GPUs and machines together; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
+    unroll: str = "auto"  # the recurrent loop. packed: for a CPU; padded: compiled, for a GPU; auto: as the device is
+    precision: str = "float32"  # of the matrix products of the decoder's cell; mixed_bfloat16: for a GPU
     grad_clip: float = 1.0  # gradients are clipped to +- this, number by number
     num_mixture: int = 20  # Gaussians in the mixture
     learning_rate: float = 0.001  # at the first step; 0.0005 to 0.002 work

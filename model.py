@@ -16,7 +16,7 @@ import tensorflow as tf
 import extensions
 from extensions import PRESETS as PRESETS
 from hparams import HParams
-from rnn import CELLS, Initializer, dropout_mask, make_dense, unroll
+from rnn import CELLS, Initializer, dropout_mask, is_padded, make_dense, unroll
 from snapshots import find_snapshot, load_hparams, load_snapshot
 from snapshots import load_data_info as load_data_info
 
@@ -198,6 +198,8 @@ class Model(tf.Module):
         self.decoder_features = extensions.make_decoder_features(hps, init)  # plugs; the paper's model has none
         input_size = 5 + sum(plug.size for plug in self.decoder_features) + z_size
         self.cell = CELLS[hps.dec_model](input_size, hps.dec_rnn_size, init)
+        self.cell.precision = tf.bfloat16 if hps.precision == "mixed_bfloat16" else tf.float32
+        self.padded = is_padded(hps.unroll)  # compiled for a GPU, as the loop over a batch and that of sampling are
         self.state_size = sum(self.cell.state_sizes)
         self.output_size = 3 + 6 * hps.num_mixture
         if hps.conditional:
@@ -329,7 +331,7 @@ class Model(tf.Module):
         if training and hps.use_recurrent_dropout:
             points = steps * rows if counts is None else tf.reduce_sum(counts)
             masks = dropout_mask([points, hps.dec_rnn_size], hps.recurrent_dropout_prob, seeds[1])  # [P, U]
-        h, state = unroll(self.cell, x, state, context, masks, counts)  # [P, U], [N, state_size]
+        h, state = unroll(self.cell, x, state, context, masks, counts, self.padded)  # [P, U], [N, state_size]
         if training and hps.use_output_dropout:
             h *= dropout_mask(tf.shape(h), hps.output_dropout_prob, seeds[2])
         return self._output(h), state
@@ -346,7 +348,7 @@ class Model(tf.Module):
         a tuple as ``split_state`` makes it, seen_states has one for each plug.
         """
         products, params = self.cell.prepare(code.z if self.hps.conditional else None)
-        dense = make_dense(products)
+        dense = make_dense(products, self.cell.precision)
 
         def step(x, seen_states, state):
             steps = [plug.step(own, x) for plug, own in zip(self.decoder_features, seen_states, strict=True)]
@@ -360,8 +362,7 @@ class Model(tf.Module):
         """A state ``[N, state_size]`` as the cell's step takes it."""
         return tuple(tf.split(state, self.cell.state_sizes, axis=1))
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def generate(
+    def sampling_loop(
         self,
         code,
         initial_state,
@@ -376,13 +377,14 @@ class Model(tf.Module):
         prefix,
         prefix_lengths,
     ):
-        """The sampling loop: draw a point, feed it back.
+        """The sampling loop: draw a point, feed it back. With noise it is compiled, too, as ``generate_compiled``.
 
         code of N drawings, initial_state ``[N, state_size]``, first ``[N, 5]`` (the row fed first), temperature and
         pen_temperature ``[N]``, greedy and ignore_end (go on to the last step even when all have ended) bool; chance
         comes from seed ``[2]``, or from noise of N(0, 1) ``[steps, N, 4]`` where it is given; the first prefix_lengths
         ``[N]`` points of each drawing are those of prefix ``[P, N, 5]``, P >= 1, instead of drawn.
-        Returns strokes ``[t, N, 5]`` and the dense layer's outputs ``[t, N, 3 + 6M]``, t <= ``steps``.
+        Returns (t <= ``steps``, strokes ``[steps, N, 5]`` and the dense layer's outputs ``[steps, N, 3 + 6M]``, of
+        which the first t were drawn).
         """
         step = self.make_step(code)
         temperature, pen_temperature = temperature[:, None], pen_temperature[:, None]
@@ -400,10 +402,14 @@ class Model(tf.Module):
 
         state = self.split_state(initial_state)
         ended = tf.zeros([tf.shape(first)[0]], tf.bool)
-        arrays = [tf.TensorArray(tf.float32, steps, element_shape=[None, size]) for size in (5, self.output_size)]
+        size = steps if noise is None else tf.shape(noise)[0]  # which XLA has to know
+        arrays = [tf.TensorArray(tf.float32, size, element_shape=[first.shape[0], n]) for n in (5, self.output_size)]
         begun = tuple(plug.begin(code) for plug in self.decoder_features)
         t, *_, strokes, outputs = tf.while_loop(goes_on, body, (0, first, begun, state, ended, *arrays))
-        return strokes.stack()[:t], outputs.stack()[:t]
+        return t, strokes.stack(), outputs.stack()
+
+    generate = tf.function(sampling_loop, reduce_retracing=True, autograph=False)
+    generate_compiled = tf.function(sampling_loop, reduce_retracing=True, autograph=False, jit_compile=True)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -469,7 +475,8 @@ def _generate(
     if np.ndim(seed):
         noise = tf.constant(np.stack([rng.normal(size=[seq_len, 4]) for rng in rngs], axis=1), tf.float32)
         seed = 0
-    return model.generate(
+    compiled = model.padded and noise is not None  # numbers drawn inside of an XLA program would be others
+    count, strokes, outputs = (model.generate_compiled if compiled else model.generate)(
         code,
         model.initial_state(code),
         tf.tile(START[None], [rows, 1]),
@@ -482,6 +489,7 @@ def _generate(
         noise,
         *_pack_prefix(prefix, rows, seq_len),
     )
+    return strokes[:count], outputs[:count]
 
 
 def _complete_code(model, code, rows, rngs):

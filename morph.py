@@ -24,14 +24,20 @@ def resample(line: np.ndarray) -> np.ndarray:
 
 
 def pair_lines(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two frames with as many lines: each beside that which is nearest; one without a partner comes from its middle."""
+    """Two frames with as many lines: each beside that which is nearest.
+
+    A line without a partner of its own shares the nearest one's: it parts from it, or ends in it.
+    """
     turned = np.stack([second, second[:, ::-1]])  # [2, S', POINTS, 2]
     apart = np.abs(first[None, :, None] - turned[:, None]).mean(axis=(3, 4))  # [2, S, S']
-    second = turned[apart.min(axis=1).argmin(axis=0), np.arange(len(second))]
-    rows, columns = linear_sum_assignment(apart.min(axis=0))
-    gone, new = np.delete(first, rows, axis=0), np.delete(second, columns, axis=0)
-    middles = [lines.mean(axis=1, keepdims=True).repeat(POINTS, axis=1) for lines in (new, gone)]
-    return np.concatenate([first[rows], gone, middles[0]]), np.concatenate([second[columns], middles[1], new])
+    distance = apart.min(axis=0)
+    rows, columns = linear_sum_assignment(distance)
+    gone, new = (np.setdiff1d(np.arange(n), own) for n, own in zip(distance.shape, (rows, columns), strict=True))
+    rows, columns = (
+        np.concatenate([rows, gone, distance[:, new].argmin(axis=0)]),
+        np.concatenate([columns, distance[gone].argmin(axis=1), new]),
+    )
+    return first[rows], turned[apart[:, rows, columns].argmin(axis=0), columns]
 
 
 def morph_drawings(drawings: list[np.ndarray], style: Style, count: int) -> list[np.ndarray]:

@@ -1,11 +1,10 @@
-"""Drawings as pictures: animated SVG, PNG, GIF, a sheet and a web page of them, stroke files. No TensorFlow here.
+"""Drawings as pictures: animated SVG, PNG, GIF, a sheet of them, stroke files. No TensorFlow here.
 
 A drawing is normalised stroke-3 ``[n, 3]`` as the model draws it; its picture is a square with the drawing in the
 middle, and all formats show the same lines at the same positions.
 """
 
 import base64
-import html
 import io
 import json
 import re
@@ -35,6 +34,7 @@ INK = "#1b1b1b"
 MARGIN = 0.08  # of a picture's side, on each side
 SHEET_TILE = 150  # pixels of the side of a tile
 DRAW_SECONDS, PAUSE_SECONDS = 2.2, 0.06  # of an animation: the pen down in all, and between two strokes
+PHOTO_BYTES = 80_000
 GIF_FRAMES, GIF_FRAME_MS, GIF_LAST_MS = 36, 60, 2500
 
 
@@ -47,15 +47,26 @@ class Style(NamedTuple):
     page: tuple[float, float] | None = None  # millimetres: of a plotter's sheet, for a file more of each drawing
 
 
+class Photo(NamedTuple):
+    """A picture that was read, small enough for a page."""
+
+    jpeg: bytes
+    size: tuple[int, int]  # width, height in pixels
+    box: tuple[float, ...]  # (left, top, right, bottom) of what was read, as shares of the sides
+
+
 class Tile(NamedTuple):
-    """One tile of a row: a drawing, or a bitmap that the model saw."""
+    """One tile of a row: a drawing, a bitmap that the model saw, or the picture that it was read from."""
 
     name: str  # of its file
     caption: str
     strokes: np.ndarray | None = None  # normalised stroke-3 [n, 3]
     image: np.ndarray | None = None  # uint8 [H, W]
+    photo: Photo | None = None  # on the page alone
     prefix: int = 0  # how many of the first points a person drew
+    given: bool = False  # to the model, or a person's, beside which its drawings are looked at
     written: bool = True  # gets files of its own
+    box: np.ndarray | None = None  # [[left, top], [right, bottom]] of what is shown; None: the drawing
 
 
 class Row(NamedTuple):
@@ -65,6 +76,7 @@ class Row(NamedTuple):
     caption: str
     tiles: list[Tile]
     category: str = ""  # in JSON; the caption, if there is none
+    files: tuple[str, ...] = ()  # more of its directory
 
 
 def make_style(size: int, line_width: float | None, colors: list[str] | None, page: str | None = None) -> Style:
@@ -98,18 +110,21 @@ def parse_page(text: str) -> tuple[float, float]:
 # One drawing
 
 
-def picture_lines(strokes: np.ndarray, style: Style, prefix: int = 0) -> list[tuple[np.ndarray, str]]:
+def picture_lines(
+    strokes: np.ndarray, style: Style, prefix: int = 0, box: np.ndarray | None = None
+) -> list[tuple[np.ndarray, str]]:
     """(positions ``[n, 2]`` in pixels, colour) of each pen stroke, the drawing in the middle of its square.
 
-    A stroke that goes on where the ``prefix`` first points end becomes two.
+    A stroke that goes on where the ``prefix`` first points end becomes two. ``box`` ([[left, top], [right, bottom]]) is
+    shown edge to edge, instead of the drawing.
     """
     lines = strokes_to_lines(strokes)
     if not lines:
         return []
     positions = np.concatenate(lines)
-    low, high = positions.min(axis=0), positions.max(axis=0)
-    extent = max(float((high - low).max()), 1e-6)
-    scale = max(style.size * (1 - 2 * MARGIN) - style.line_width, 1) / extent
+    low, high = (positions.min(axis=0), positions.max(axis=0)) if box is None else box
+    side = max(style.size * (1 - 2 * MARGIN) - style.line_width, 1) if box is None else style.size
+    scale = side / max(float((high - low).max()), 1e-6)
     colored, first, drawn = [], 0, 0
     for line in lines:
         known = min(max(prefix - first, 0), len(line))
@@ -131,12 +146,14 @@ to{stroke-dasharray:1 2;stroke-dashoffset:0}}
 """
 
 
-def animated_svg(strokes: np.ndarray, style: Style, prefix: int = 0, inline: bool = False) -> str:
+def animated_svg(
+    strokes: np.ndarray, style: Style, prefix: int = 0, inline: bool = False, box: np.ndarray | None = None
+) -> str:
     """An SVG that draws itself, stroke by stroke; whole where nothing moves, and once it has ended.
 
-    ``inline``: for a page that has ``ANIMATION_CSS`` already.
+    ``inline``: for a page that has ``ANIMATION_CSS`` already; ``box``: as of ``picture_lines``.
     """
-    lines = picture_lines(strokes, style, prefix)
+    lines = picture_lines(strokes, style, prefix, box)
     lengths = [float(np.hypot(*np.diff(line, axis=0).T).sum()) + style.line_width for line, _ in lines]
     start, paths = 0.2, []
     for (line, color), length in zip(lines, lengths, strict=True):
@@ -180,7 +197,9 @@ def plotter_svg(strokes: np.ndarray, page: tuple[float, float]) -> str:
     )
 
 
-def render_image(strokes: np.ndarray, style: Style, prefix: int = 0, points: int | None = None) -> Image.Image:
+def render_image(
+    strokes: np.ndarray, style: Style, prefix: int = 0, points: int | None = None, box: np.ndarray | None = None
+) -> Image.Image:
     """The picture of a drawing, or of its first ``points`` points at the positions that they have in the whole."""
     cairocffi = import_cairo()
     surface = cairocffi.ImageSurface(cairocffi.FORMAT_RGB24, style.size, style.size)
@@ -190,7 +209,7 @@ def render_image(strokes: np.ndarray, style: Style, prefix: int = 0, points: int
     context.set_line_width(style.line_width)
     context.set_line_cap(cairocffi.LINE_CAP_ROUND)
     context.set_line_join(cairocffi.LINE_JOIN_ROUND)
-    lines = picture_lines(strokes, style, prefix)
+    lines = picture_lines(strokes, style, prefix, box)
     left = sum(len(line) for line, _ in lines) if points is None else points
     for line, color in lines:
         if left <= 0:
@@ -290,7 +309,8 @@ def write_npz(path: Path, drawings: list[np.ndarray], scale_factor: float) -> No
 
 
 def write_sheet(path: Path, rows: list[Row], style: Style) -> None:
-    """A PNG of all rows' tiles with their captions; many short rows stand in two blocks side by side."""
+    """A PNG of all rows' tiles but photos, with their captions; many short rows stand in two blocks side by side."""
+    rows = [row._replace(tiles=[tile for tile in row.tiles if tile.photo is None]) for row in rows]
     style = style._replace(size=SHEET_TILE, line_width=style.line_width * SHEET_TILE / style.size)
     columns = max(len(row.tiles) for row in rows)
     blocks = 2 if len(rows) > 8 and columns <= 6 else 1
@@ -299,59 +319,26 @@ def write_sheet(path: Path, rows: list[Row], style: Style) -> None:
     for index in (block * height + r for r in range(height) for block in range(blocks)):
         row = rows[index].tiles if index < len(rows) else []
         tiles += [*row, *[Tile("", "")] * (columns - len(row))]
-    images = [tile.image if tile.strokes is None else render_image(tile.strokes, style, tile.prefix) for tile in tiles]
+    images = [
+        tile.image if tile.strokes is None else render_image(tile.strokes, style, tile.prefix, box=tile.box)
+        for tile in tiles
+    ]
     captions = [tile.caption for tile in tiles]
     write_file(path, png_bytes(grid(images, blocks * columns, captions, size=(SHEET_TILE, SHEET_TILE))))
 
 
-PAGE_CSS = """
-*{box-sizing:border-box}
-body{margin:0;padding:2.5rem clamp(1rem,4vw,4rem);background:#f4f1ea;color:#33302b;
-font:16px/1.5 "Avenir Next","Segoe UI",system-ui,sans-serif}
-h1{font-weight:600;font-size:1.7rem;margin:0}header p{margin:.2rem 0 2rem;color:#777066}
-section{margin:0 0 1.6rem}h2{font-size:1rem;font-weight:600;margin:0 0 .4rem}
-.row{display:flex;flex-wrap:wrap;gap:.5rem}
-figure{margin:0;width:96px;background:#fff;border-radius:10px;padding:7px 7px 4px;
-box-shadow:0 1px 3px #0002;transition:transform .18s,box-shadow .18s}
-figure:hover{transform:translateY(-4px) rotate(-.6deg) scale(1.12);box-shadow:0 8px 20px #0003}
-figure svg,figure img{display:block;width:82px;height:82px;image-rendering:pixelated;border-radius:4px}
-figure.seen{background:#e9e2d2}figure.person{background:#dfe9f6}
-figcaption{font-size:.75rem;text-align:center;color:#777066;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
-figure:hover path{animation-name:again}
-@keyframes again{from{stroke-dasharray:1 2;stroke-dashoffset:1.05;opacity:0}1%{opacity:1}
-to{stroke-dasharray:1 2;stroke-dashoffset:0}}
-@media (prefers-reduced-motion:reduce),print{figure,figure:hover{transition:none;transform:none}
-figure:hover path{animation:none}}
-"""
-
-
-def write_page(path: Path, title: str, note: str, rows: list[Row], style: Style) -> None:
-    """A web page of all rows, in one file that needs no other; drawings draw themselves, again under the mouse."""
-    sections = []
-    for row in rows:
-        figures = "\n".join(_figure(tile, style) for tile in row.tiles)
-        heading = f"<h2>{html.escape(row.caption)}</h2>" if row.caption else ""
-        sections.append(f'<section>{heading}<div class="row">\n{figures}</div></section>')
-    text = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{ANIMATION_CSS}{PAGE_CSS}</style></head>\n"
-        f"<body><header><h1>{html.escape(title)}</h1><p>{html.escape(note)}</p></header>\n"
-    )
-    write_file(path, (text + "\n".join(sections) + "\n</body></html>\n").encode())
+def reduce_photo(image: Image.Image, box: tuple[float, ...], side: int = 800) -> Photo:
+    """A picture of ``side`` pixels at most, and in ``PHOTO_BYTES`` at most; ``box``: what was read, in its pixels."""
+    shares = tuple(float(side) for side in np.array(box) / (image.size * 2))
+    while True:
+        small, buffer = image.copy(), io.BytesIO()
+        small.thumbnail((side, side))
+        small.save(buffer, "JPEG", quality=80)
+        if buffer.tell() <= PHOTO_BYTES:
+            return Photo(buffer.getvalue(), small.size, shares)
+        side = side * 2 // 3
 
 
 def data_uri(data: bytes, kind: str) -> str:
     """A file of MIME type ``kind`` as an address that holds it."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _figure(tile: Tile, style: Style) -> str:
-    caption = html.escape(tile.caption)
-    if tile.image is not None:
-        source = data_uri(png_bytes(Image.fromarray(tile.image)), "image/png")
-        kind, picture = "seen", f'<img alt="{caption}" src="{source}">'
-    else:
-        kind = "person" if tile.name == "person" else "drawn"
-        picture = animated_svg(tile.strokes, style, tile.prefix, inline=True)
-    return f'<figure class="{kind}" title="{caption}">{picture}<figcaption>{caption}</figcaption></figure>'

@@ -7,8 +7,10 @@ on only warnings and errors are shown, unless ``TF_CPP_MIN_LOG_LEVEL`` says othe
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 
@@ -38,8 +40,22 @@ def _stderr_held_back():
             show()
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-with _stderr_held_back():
+@contextlib.contextmanager
+def _ended_by_ctrl_c():
+    """Ctrl-C ends the process at once and in silence, instead of with a traceback out of a library once it returns."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say so
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+# A lost worker is worth pages to TensorFlow; the training script says it in a line.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if os.environ.get("TF_CONFIG") else "1")
+with _ended_by_ctrl_c(), _stderr_held_back():
     import tensorflow as tf
 
     GPUS = tf.config.list_physical_devices("GPU")

@@ -10,20 +10,16 @@ test, 255 = paper) and a contact sheet beside it. A second run does only what is
 import argparse
 import io
 import math
-import multiprocessing
-import multiprocessing.connection
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
@@ -31,9 +27,11 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from packed_store import is_packed, open_packed
 from read_image import check_size, import_cairo
 from read_image import load_image as load_image  # found here by scripts and users
-from script import add_switch, available_cores, make_parser, run_script
+from script import Progress, add_switch, available_cores, make_parser, run_script
+from script import make_pool as make_pool
 from utils import (
     DRAWING_SETTINGS,
     SPLITS,
@@ -43,7 +41,7 @@ from utils import (
     get_bounds,
     get_scale_factor,
     load_bitmaps,
-    load_packed_strokes,
+    load_strokes,
     npz_path,
     remove_stale_temporaries,
     strokes_digest,
@@ -54,6 +52,7 @@ MODES = {"cairo": "cairo", "cairosvg": "cairosvg", "v2": "cairosvg", "inkscape":
 CHUNK = {"cairo": 160, "cairosvg": 25, "inkscape": 800}  # drawings that a worker renders at a time
 MIN_DRAWINGS_FOR_POOL = {"cairo": 3000, "cairosvg": 100, "inkscape": 1600}  # starting one takes a good half second
 MAX_CHUNK_PIXELS = 1 << 24
+MIN_BYTES_FOR_POOL = 1 << 22  # of .npz to pack
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -393,26 +392,6 @@ def write_contact_sheet(path: Path) -> None:
 # A whole data set
 
 
-def _start_worker():
-    """Leave Ctrl-C to the parent, and never outlive it: a worker whose parent was killed would wait for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch():
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def make_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool whose processes are starting; spawned, as the fork of a program with threads is unsafe."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    for _ in range(workers):
-        pool.submit(int)
-    return pool
-
-
 def normalise(strokes: PackedStrokes, scale_factor: float) -> PackedStrokes:
     """Drawings divided by the scale factor of their category."""
     return strokes._replace(points=strokes.points / np.array([scale_factor, scale_factor, 1], np.float32))
@@ -439,16 +418,6 @@ def render_packed(
     return bitmaps
 
 
-def save_bitmaps(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an .npz as ``numpy.savez_compressed`` does, but deflated at level 1: in a third of its time."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.save(member, array, allow_pickle=False)
-    write_file(path, buffer.getvalue())
-
-
 def render_category(
     strokes: dict[str, PackedStrokes],
     path: str | Path,
@@ -461,8 +430,9 @@ def render_category(
 ) -> None:
     """Write the bitmaps of a category, whose strokes are as ``load_packed_strokes`` gives them, to ``path``.
 
-    It gets train, valid and test, uint8 ``[n, height, width]``, and ``digest``, which ties them to their strokes.
-    ``progress`` is told how many drawings were just done. Raises ValueError, as ``rasterize_all`` does.
+    It gets train, valid and test, uint8 ``[n, height, width]``, and ``digest``, which ties them to their strokes; not
+    compressed, so that they can be mapped. ``progress`` is told how many drawings were just done. Raises ValueError,
+    as ``rasterize_all`` does.
     """
     try:
         scale_factor = get_scale_factor(strokes["train"])
@@ -473,7 +443,7 @@ def render_category(
         for split in SPLITS
     }
     texts = {"digest": digest or strokes_digest(strokes), "render_mode": render_mode}
-    save_bitmaps(path, arrays | {name: np.array(text) for name, text in texts.items()})
+    write_file(path, lambda file: np.savez(file, **arrays, **texts))
 
 
 def is_current(path: str | Path, digest: str, render_mode: str) -> bool:
@@ -532,6 +502,36 @@ def save_png_tree(data_dir: str | Path, name: str, path: Path, digest: str, rend
     save_tree(base / f"made_from_{size}", key, bitmaps, lambda bitmap: png_bytes(Image.fromarray(bitmap)))
 
 
+def pack_data_sets(sources: list[Path], max_seq_len: int, workers: int) -> int:
+    """Pack what is not packed yet of the ``.npz`` sources, in as many processes; returns how many drawings that were.
+
+    Raises as ``open_packed`` does; what was packed before stays.
+    """
+    if workers < 1:
+        raise ValueError(f"--workers must be 1 or more, not {workers}")
+    for source in sources:
+        if not source.is_file():
+            load_strokes(source)  # says what to do about it, before an hour has gone by
+    stale, done, pool = [source for source in sources if not is_packed(source)], 0, None
+    if min(workers, len(stale)) > 1 and sum(source.stat().st_size for source in stale) > MIN_BYTES_FOR_POOL:
+        pool = make_pool(min(workers, len(stale)))
+    try:
+        counts = (map if pool is None else pool.map)(count_packed, stale, [max_seq_len] * len(stale))
+        with Progress(0, len(stale), "category", "categories packed") as bar:
+            for number, count in enumerate(counts):
+                done += count
+                bar.step_done(number, f"{done / (time.time() - bar.began):,.0f} drawings/s")
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+    return done
+
+
+def count_packed(source: Path, max_seq_len: int) -> int:
+    """``open_packed``, and how many drawings there are."""
+    return sum(len(strokes.lengths) for strokes in open_packed(source, max_seq_len).strokes.values())
+
+
 def render_data_sets(
     data_dir: str | Path,
     data_sets: list[str],
@@ -542,26 +542,24 @@ def render_data_sets(
     save_svg: bool = False,
     save_png: bool = False,
     overwrite: bool = False,
+    max_seq_len: int = 250,
 ) -> int:
     """Render what is missing or stale of the categories ``data_sets``; returns how many drawings that were.
 
-    Raises FileNotFoundError or ValueError naming the file or the setting at fault and the remedy.
+    Packs them, too. Raises FileNotFoundError or ValueError naming the file or the setting at fault and the remedy.
     """
     mode, workers = MODES[render_mode], available_cores() if workers is None else workers
     check_size(height, width)
-    if workers < 1:
-        raise ValueError(f"--workers must be 1 or more, not {workers}")
     _import_inkscape() if mode == "inkscape" else import_cairo()
     sources = {name: npz_path(data_dir, name) for name in data_sets}
-    for source in sources.values():
-        if not source.is_file():
-            load_packed_strokes(source)  # says what to do about it, before an hour has gone by
+    pack_data_sets(list(sources.values()), max_seq_len, workers)
     remove_stale_temporaries(Path(data_dir, "bitmap"))
     done, pool = 0, None
     try:
         for number, (name, source) in enumerate(sources.items(), 1):
-            path, strokes = bitmap_path(data_dir, name, height, width), load_packed_strokes(source)
-            digest, count = strokes_digest(strokes), sum(len(strokes[split].lengths) for split in SPLITS)
+            path, packed = bitmap_path(data_dir, name, height, width), open_packed(source, max_seq_len)
+            strokes, digest = packed.strokes, packed.digest
+            count = sum(len(strokes[split].lengths) for split in SPLITS)
             if overwrite or not is_current(path, digest, mode):
                 if pool is None and workers > 1 and count >= MIN_DRAWINGS_FOR_POOL[mode]:
                     pool = make_pool(workers)
@@ -574,8 +572,6 @@ def render_data_sets(
                 save_svg_tree(data_dir, name, strokes, digest)
             if save_png:
                 save_png_tree(data_dir, name, path, digest, mode)
-    except BrokenProcessPool:
-        raise ValueError("a worker died, perhaps for want of memory; run again with --workers=1") from None
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)  # what it still has to do is dropped
@@ -600,30 +596,39 @@ def parse_args(argv) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Render as the command line says -> exit code."""
+    """Pack and render as the command line says -> exit code."""
     args = parse_args(argv)
     import quiet_tensorflow  # noqa: F401  (here, as workers and importers of this file do without TensorFlow)
 
     from model import get_default_hparams
 
     hps = get_default_hparams().parse(args.hparams)
+    workers = available_cores() if args.workers is None else args.workers
     try:
-        done = render_data_sets(
-            args.data_base_dir,
-            hps.data_set,
-            hps.img_H,
-            hps.img_W,
-            args.render_mode,
-            args.workers,
-            args.save_svg,
-            args.save_png,
-            args.overwrite,
-        )
+        if hps.bitmaps == "on_demand":
+            sources = [npz_path(args.data_base_dir, name) for name in hps.data_set]
+            done, where, what = pack_data_sets(sources, hps.max_seq_len, workers), "packed", "packed"
+        else:
+            done = render_data_sets(
+                args.data_base_dir,
+                hps.data_set,
+                hps.img_H,
+                hps.img_W,
+                args.render_mode,
+                workers,
+                args.save_svg,
+                args.save_png,
+                args.overwrite,
+                hps.max_seq_len,
+            )
+            where, what = "bitmap", "rendered"
+    except BrokenProcessPool:
+        raise ValueError("a worker died, perhaps for want of memory; run again with --workers=1") from None
     except KeyboardInterrupt:
         print("\ninterrupted; what was finished stays: run again to go on", file=sys.stderr)
         return 130
-    where = Path(args.data_base_dir, "bitmap")
-    print(f"{done:,} drawings rendered to {where}" if done else f"the bitmaps in {where} are up to date")
+    where = Path(args.data_base_dir, where)
+    print(f"{done:,} drawings {what} to {where}" if done else f"{where} is up to date")
     return 0
 
 

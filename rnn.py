@@ -11,7 +11,10 @@ A cell holds its weights under the original's names (``cell.weights``) and descr
 ``products`` are its matrix products, name -> (matrix, offset); ``step`` asks for one with ``dense(name, a)``,
 which is a . matrix + offset, so that ``unroll`` can store each result for the backward pass and form all weight
 gradients after the loop, one large product per matrix. ``params`` are all other weights that a step reads.
+``cell.precision`` is the type of number that is multiplied; what is added up and kept is float32.
 """
+
+import functools
 
 import tensorflow as tf
 
@@ -21,6 +24,8 @@ FORGET_BIAS = 1.0
 LAYER_NORM_EPSILON = 1e-3
 HYPER_UNITS = 256  # of the small cell inside the hyper cell
 HYPER_EMBEDDING = 32
+# Numbers of steps for which the padded loop is compiled: 16, 24, 32, 48 ...; at most a third is added by rounding up.
+PADDED_STEPS = [size << k for k in range(3, 15) for size in (2, 3)]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -89,6 +94,11 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
 # Cells
 
 
+def multiply(a: tf.Tensor, b: tf.Tensor, precision: tf.DType, **transpose) -> tf.Tensor:
+    """a . b as float32, of factors that are rounded to ``precision``."""
+    return tf.cast(tf.matmul(tf.cast(a, precision), tf.cast(b, precision), **transpose), tf.float32)
+
+
 def _mask(candidate, mask):
     """Recurrent dropout without memory loss: only the candidate is dropped (arXiv 1603.05118, eq. 7)."""
     return candidate if mask is None else candidate * mask
@@ -114,6 +124,7 @@ class LSTMCell:
     """Long short-term memory with a forget bias and recurrent dropout; the state vector is [c, h]."""
 
     NAME = "LSTMCell"
+    precision = tf.float32
 
     def __init__(self, input_size: int, num_units: int, init: Initializer):
         self.num_units = num_units
@@ -180,6 +191,7 @@ class LayerNormLSTMCell:
     """LSTM with layer normalisation of every gate and of c (arXiv 1607.06450); the state vector is [h, c]."""
 
     NAME = "LayerNormLSTMCell"
+    precision = tf.float32
 
     def __init__(self, input_size: int, num_units: int, init: Initializer):
         self.num_units = num_units
@@ -214,6 +226,7 @@ class HyperLSTMCell:
     """
 
     NAME = "HyperLSTMCell"
+    precision = tf.float32
     HALVES = tuple(f"hyper_{gate}{half}" for half in "xh" for gate in "ijfo")
 
     def __init__(self, input_size: int, num_units: int, init: Initializer):
@@ -283,7 +296,7 @@ class HyperLSTMCell:
         small_params = {name: params[f"small_{name}"] for name in ("all_gamma", "all_beta", "c_gamma", "c_beta")}
         small_h, small_c = _normed_step(_gate_by_gate(small_gates), small_c, small_params, None)
         embeddings = tf.reshape(dense("embeddings", small_h), [-1, 12, HYPER_EMBEDDING])
-        scales = tf.matmul(tf.transpose(embeddings, [1, 0, 2]), params["scales"])  # [12, N, U]
+        scales = multiply(tf.transpose(embeddings, [1, 0, 2]), params["scales"], self.precision)  # [12, N, U]
         alpha_x, alpha_h, beta = tf.split(scales, 3)
         from_x, from_h = _gate_by_gate(dense("x", x)), _gate_by_gate(dense("h", h))
         gates = alpha_x * from_x + alpha_h * from_h + beta + params["bias"]  # [4, N, U]
@@ -314,45 +327,71 @@ def dropout_mask(shape, keep_prob: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.floor(keep_prob + tf.random.stateless_uniform(shape, seed)) / keep_prob
 
 
-def make_dense(products):
+def make_dense(products, precision: tf.DType = tf.float32):
     """``dense(name, a)`` = a . matrix + offset, for stepping a cell outside ``unroll``."""
 
     def dense(name, a):
         matrix, offset = products[name]
-        result = tf.matmul(a, matrix)
+        result = multiply(a, matrix, precision)
         return result if offset is None else result + offset
 
     return dense
 
 
-def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, masks=None, counts=None):
+@functools.cache
+def compiles() -> bool:
+    """Whether XLA compiles for the device that computes."""
+    try:
+        return int(tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1))) == 2
+    except tf.errors.OpError:
+        return False
+
+
+def is_padded(choice: str) -> bool:
+    """Whether to ``unroll`` padded: as a hyper-parameter's ``choice`` says, which "auto" leaves to the device.
+
+    The packed loop is the fastest on a CPU, but its lists change shape from step to step, so that a GPU has to be told
+    of each operation of each step; the padded one is a single program to it. Raises ValueError.
+    """
+    if choice == "padded" and not compiles():
+        raise ValueError("unroll=padded: XLA does not compile for this machine's device; choose unroll=packed")
+    return choice == "padded" or (choice == "auto" and bool(tf.config.list_physical_devices("GPU")) and compiles())
+
+
+def padded_steps(steps: tf.Tensor) -> tf.Tensor:
+    """The number of steps that the padded loop takes instead: one of ``PADDED_STEPS``."""
+    return tf.gather(PADDED_STEPS, tf.searchsorted(PADDED_STEPS, [steps])[0])
+
+
+def unroll(
+    cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, masks=None, counts=None, padded: bool = False
+):
     """Run a cell over time.
 
     inputs ``[T, N, I]`` (time first), initial_state ``[N, sum(cell.state_sizes)]``, context ``[N, C]``: an
     input that is the same at every step; masks ``[P, U]``: recurrent dropout; counts ``[T]``: how many rows
-    are still needed at each step, the first ones, never more than at the step before (all, if not given).
+    are still needed at each step, the first ones, never more than at the step before (all, if not given);
+    padded: compute the others, too, by a loop that XLA compiles. Both give the same, but for rounding.
     Returns outputs ``[P, U]``, one for each step and needed row, those of a step together (P = T * N if all are
     needed), and each row's state after its last step, of the initial state's shape.
     """
     steps, rows = tf.unstack(tf.shape(inputs)[:2])
     counts = tf.fill([steps], rows) if counts is None else counts
     products, params = cell.prepare(context)
-    names, param_names = list(products), list(params)
-    with_offset = [name for name in names if products[name][1] is not None]
     arguments = (
-        list(tf.split(initial_state, cell.state_sizes, axis=1))
-        + [products[name][0] for name in names]
-        + [products[name][1] for name in with_offset]
-        + [params[name] for name in param_names]
+        list(tf.split(initial_state, cell.state_sizes, axis=1)),
+        [matrix for matrix, _ in products.values()],
+        [offset for _, offset in products.values() if offset is not None],
+        list(params.values()),
     )
-    sizes = [len(cell.state_sizes), len(names), len(with_offset), len(param_names)]
 
     @tf.custom_gradient
     def run(inputs, *flat):
-        state, matrices, offsets, values = _split_list(flat, sizes)
-        offsets = dict(zip(with_offset, offsets, strict=True))
-        weights = {name: (matrix, offsets.get(name)) for name, matrix in zip(names, matrices, strict=True)}
-        loop = _Loop(cell, inputs, masks, counts, weights, dict(zip(param_names, values, strict=True)))
+        state, matrices, offsets, values = tf.nest.pack_sequence_as(arguments, flat)
+        offsets = [None if offset is None else offsets.pop(0) for _, offset in products.values()]
+        weights = dict(zip(products, zip(matrices, offsets, strict=True), strict=True))
+        own_params = dict(zip(params, values, strict=True))
+        loop = (_PaddedLoop if padded else _PackedLoop)(cell, inputs, masks, counts, weights, own_params)
         outputs, final_state, history = loop.forward(state)
 
         def backward(d_outputs, *d_state):
@@ -360,16 +399,8 @@ def unroll(cell, inputs: tf.Tensor, initial_state: tf.Tensor, context=None, mask
 
         return (outputs, *final_state), backward
 
-    outputs, *state = run(inputs, *arguments)
+    outputs, *state = run(inputs, *tf.nest.flatten(arguments))
     return outputs, tf.concat(state, axis=1)
-
-
-def _split_list(items, sizes):
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(list(items[start : start + size]))
-        start += size
-    return parts
 
 
 def _active_rows(offset, n):
@@ -377,8 +408,8 @@ def _active_rows(offset, n):
     return offset[:n] if offset is not None and offset.shape.rank == 2 else offset
 
 
-class _Loop:
-    """The loop over time of one ``unroll``, and the loop back."""
+class _PackedLoop:
+    """The loop over time of one ``unroll``, and the loop back; a row takes part as long as it is needed."""
 
     def __init__(self, cell, inputs, masks, counts, weights, params):
         self.cell, self.inputs, self.masks, self.counts = cell, inputs, masks, counts
@@ -408,7 +439,8 @@ class _Loop:
 
         def body(t, state, ended, outputs, states, operands, results):
             n, x, mask = self._step_inputs(t)
-            dense = make_dense({name: (matrix, _active_rows(b, n)) for name, (matrix, b) in self.weights.items()})
+            weights = {name: (matrix, _active_rows(b, n)) for name, (matrix, b) in self.weights.items()}
+            dense = make_dense(weights, self.cell.precision)
             recorded = {}
 
             def recorded_dense(name, a):
@@ -452,16 +484,15 @@ class _Loop:
             state = [array.read(t) for array in states]
             stored = {name: results[name].read(t) for name in names}
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                sources = [x, *state, *stored.values(), *self.params.values()]
-                tape.watch(sources)
-                dense = _dense_with_deferred_gradient(transposed, stored)
+                sources = [x, state, list(stored.values()), list(self.params.values())]
+                tape.watch(tf.nest.flatten(sources))
+                dense = _dense_with_deferred_gradient(transposed, stored, self.cell.precision)
                 output, new_state = self.cell.step(x, tuple(state), dense, self.params, mask)
             d_new_state = self._append_finished(d_running, d_state, self.next_counts[t], n)
             d_output = d_outputs[self.starts[t] : self.starts[t] + n]
-            gradients = tape.gradient(
+            d_x, d_running, d_stored, d_new = tape.gradient(
                 [output, *new_state], sources, [d_output, *d_new_state], unconnected_gradients="zero"
             )
-            (d_x,), d_running, d_stored, d_new = _split_list(gradients, [1, len(state), len(names), len(self.params)])
             d_results = {name: d_results[name].write(t, d) for name, d in zip(names, d_stored, strict=True)}
             d_params = [total + d for total, d in zip(d_params, d_new, strict=True)]
             return t - 1, d_running, d_params, d_inputs.write(t, d_x), d_results
@@ -476,7 +507,7 @@ class _Loop:
         d_matrices, d_offsets = [], []
         for name, (_, offset) in self.weights.items():
             d_result = d_results[name].concat()  # [P, columns]
-            d_matrices.append(tf.matmul(operands[name].concat(), d_result, transpose_a=True))
+            d_matrices.append(multiply(operands[name].concat(), d_result, self.cell.precision, transpose_a=True))
             if offset is not None and offset.shape.rank == 1:
                 d_offsets.append(tf.reduce_sum(d_result, axis=0))
             elif offset is not None:
@@ -495,14 +526,78 @@ class _Loop:
         return tf.cast(tf.where(rows[None, :] < self.counts[:, None]), tf.int32)
 
 
-def _dense_with_deferred_gradient(transposed, results):
+def _dense_with_deferred_gradient(transposed, results, precision):
     """``dense`` for the backward pass: the stored result instead of a product, whose gradient is a product."""
 
     def dense(name, a):
         @tf.custom_gradient
         def replay(a, result):
-            return tf.identity(result), lambda d: (tf.matmul(d, transposed[name]), d)
+            return tf.identity(result), lambda d: (multiply(d, transposed[name], precision), d)
 
         return replay(a, results[name])
 
     return dense
+
+
+class _PaddedLoop:
+    """The loop over time of one ``unroll`` as an XLA program, and its gradient as another, which runs it once more.
+
+    A program is compiled for each number of rows and of steps, and steps are rounded up to one of ``PADDED_STEPS``.
+    """
+
+    def __init__(self, cell, inputs, masks, counts, weights, params):
+        self.cell, self.weights, self.params = cell, weights, params
+        self.steps, rows, _ = tf.unstack(tf.shape(inputs))
+        needed = tf.range(rows) < counts[:, None]  # [T, N]
+        steps = padded_steps(self.steps)
+        self.index, self.shape = tf.where(needed), tf.cast([steps, rows, cell.num_units], tf.int64)
+        sequences = {"inputs": inputs, "needed": needed[:, :, None]}
+        longer = [[0, steps - self.steps], [0, 0], [0, 0]]
+        self.sequences = {name: tf.pad(sequence, longer) for name, sequence in sequences.items()}
+        if masks is not None:
+            self.sequences["masks"] = tf.scatter_nd(self.index, masks, self.shape)
+
+    def forward(self, state):
+        """Outputs, final state, and what ``backward`` reads."""
+        arguments = self.sequences, state, self.weights, self.params
+        # Not watched by a tape: no list of what a gradient needs can leave an XLA program.
+        arguments = tf.nest.map_structure(lambda x: None if x is None else tf.stop_gradient(x), arguments)
+        outputs, final_state = _run_padded(self.cell, *arguments)
+        return tf.gather_nd(outputs, self.index), final_state, state
+
+    def backward(self, state, d_outputs, d_state):
+        """Gradients of (inputs, state, matrices, offsets, params)."""
+        d_outputs = tf.scatter_nd(self.index, d_outputs, self.shape)
+        arguments = self.cell, self.sequences, state, self.weights, self.params
+        d_inputs, *gradients = _padded_gradients(*arguments, d_outputs, d_state)
+        return d_inputs[: self.steps], *gradients
+
+
+@tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
+def _run_padded(cell, sequences, state, weights, params):
+    """Outputs ``[T, N, U]`` and each row's state after the last step at which it is needed."""
+    steps = tf.shape(sequences["inputs"])[0]
+    dense = make_dense(weights, cell.precision)
+    # Not sliced: the gradient of that takes time that grows with the square of T.
+    arrays = {name: tf.TensorArray(sequence.dtype, steps).unstack(sequence) for name, sequence in sequences.items()}
+
+    def body(t, state, outputs):
+        now = {name: array.read(t) for name, array in arrays.items()}
+        output, new_state = cell.step(now["inputs"], tuple(state), dense, params, now.get("masks"))
+        state = [tf.where(now["needed"], new, old) for new, old in zip(new_state, state, strict=True)]
+        return t + 1, state, outputs.write(t, output)
+
+    start = 0, state, tf.TensorArray(tf.float32, steps, element_shape=[None, cell.num_units])
+    _, state, outputs = tf.while_loop(lambda t, *_: t < steps, body, start, maximum_iterations=steps)
+    return outputs.stack(), state
+
+
+@tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
+def _padded_gradients(cell, sequences, state, weights, params, d_outputs, d_state):
+    matrices, offsets = zip(*weights.values(), strict=True)
+    offsets = [offset for offset in offsets if offset is not None]
+    sources = [sequences["inputs"], *state, *matrices, *offsets, *params.values()]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sources)
+        outputs, final_state = _run_padded(cell, sequences, state, weights, params)
+    return tape.gradient([outputs, *final_state], sources, [d_outputs, *d_state], unconnected_gradients="zero")

@@ -45,8 +45,7 @@ def read_arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarra
 
 def shorten(error: Exception) -> str:
     """An error in a few words."""
-    text = str(error) if isinstance(error, ValueError | pickle.UnpicklingError) else f"{type(error).__name__}: {error}"
-    return text[:300]
+    return (str(error) or "damaged")[:300]
 
 
 class _PickledDtype:

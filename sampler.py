@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,12 +20,13 @@ from tqdm import tqdm
 
 from guide import draw_guided
 from model import Model, load_data_info, load_model, pad_strokes, sample_batch
-from pictures import FORMATS, MARGIN, Row, Tile, make_style, write_page, write_pictures, write_sheet
-from read_image import DEFAULT_LINE_WIDTH, Reading, parse_crop, read_picture
-from read_strokes import resample_line, simplify_line
+from pictures import FORMATS, MARGIN, Photo, Row, Tile, make_style, reduce_photo, write_pictures, write_sheet
+from read_image import DEFAULT_LINE_WIDTH, open_image, parse_crop, read_drawing
 from render_svg2bitmap import rasterize_all
+from result_page import FEW_ROWS, write_page
 from script import add_switch
 from seeds import seed_for
+from simplify import resample_line, simplify_line
 from utils import DRAWING_SETTINGS, SPLITS, DataLoader, category_name, lines_to_strokes, load_dataset, to_normal_strokes
 
 BATCH = 500  # drawings encoded or sampled together: enough for full speed, and memory stays small
@@ -124,6 +126,21 @@ def draw_codes(
     return drawings
 
 
+class Picture(NamedTuple):
+    """An image file, and what was read of it."""
+
+    path: Path
+    bitmap: np.ndarray  # uint8 [H, W]
+    photo: Photo
+    doubts: list[str]  # why that may not be the drawing, each a clause
+
+    def tiles(self, caption: str = "what it sees") -> list[Tile]:
+        """The picture, and the bitmap that was read of it."""
+        doubts = "".join(f"; {doubt}" for doubt in self.doubts)
+        photo = Tile("photo", f"{self.path.name}, and the part that was read{doubts}", photo=self.photo, given=True)
+        return [photo, bitmap_tile(self.bitmap, caption)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampler:
     """A trained model, and how to draw with it."""
@@ -184,39 +201,45 @@ class Sampler:
         return encode_images(self.model, images, seeds)
 
     def load_images(self, paths: list[str]) -> tuple[list[Path], np.ndarray]:
-        """(files, uint8 ``[n, H, W]``) of image files and of all images in directories.
+        """(files, uint8 ``[n, H, W]``) of ``load_pictures``."""
+        pictures = self.load_pictures(paths)
+        return [picture.path for picture in pictures], np.stack([picture.bitmap for picture in pictures])
+
+    def load_pictures(self, paths: list[str]) -> list[Picture]:
+        """What is read of image files and of all images in directories.
 
         An image that is no drawing is passed over with a line; if it was named, it is in ``refused`` afterwards. Raises
         ValueError if none is left.
         """
-        files, bitmaps, wrong = find_images(paths), {}, []
-        for path, reading in zip(files, self._read_images(files), strict=True):
-            if isinstance(reading, ValueError):
-                wrong.append((path, reading))
+        files, pictures, wrong = find_images(paths), [], []
+        for path, picture in zip(files, self._read_images(files), strict=True):
+            if isinstance(picture, ValueError):
+                wrong.append((path, picture))
                 continue
-            if reading.doubts:
-                doubts = "; ".join(reading.doubts)
+            if picture.doubts:
+                doubts = "; ".join(picture.doubts)
                 tqdm.write(
                     f"{path}: {doubts}; look at what it sees, or give --crop left,top,right,bottom", file=sys.stderr
                 )
-            bitmaps[path] = reading.bitmap
+            pictures.append(picture)
         named = set(map(Path, paths))
-        if not bitmaps:
+        if not pictures:
             if wrong and wrong[0][0] in named:
                 raise wrong[0][1]
             raise ValueError(f"no drawing in {', '.join(paths)}" + (f": {wrong[0][1]}" if wrong else ""))
         for path, error in wrong:
             tqdm.write(f"passed over: {error}", file=sys.stderr)
             self.refused.extend([str(path)] if path in named else [])
-        return list(bitmaps), np.stack(list(bitmaps.values()))
+        return pictures
 
-    def _read_images(self, files: list[Path]) -> list[Reading | ValueError]:
+    def _read_images(self, files: list[Path]) -> list[Picture | ValueError]:
         """What is read of each file, or what is wrong with it; several at a time, as Pillow and SciPy let them."""
-        hps = self.model.hps
+
+        side = 800 if len(files) <= FEW_ROWS else 400  # pixels of a photo on the page
 
         def read(path):
             try:
-                return read_picture(path, hps.img_H, hps.img_W, self.info["line_width"], self.crop)
+                return self._read_image(path, side)
             except ValueError as error:
                 return error
             except OSError as error:  # of a directory, somebody else's file
@@ -232,6 +255,14 @@ class Sampler:
                     disable=None if len(files) >= 20 else True,
                 )
             )
+
+    def _read_image(self, path: Path, side: int) -> Picture:
+        image, hps = open_image(path, self.crop), self.model.hps
+        try:
+            reading = read_drawing(image, hps.img_H, hps.img_W, self.info["line_width"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return Picture(path, reading.bitmap, reduce_photo(image, reading.box, side), reading.doubts)
 
     def require_images(self, flag: str) -> None:
         """Raises ValueError naming the flag if the model cannot see images."""
@@ -288,7 +319,7 @@ def find_images(paths: list[str]) -> list[Path]:
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
             images = [file for file in inside if file.suffix.lower() in IMAGE_ENDINGS]
-            others = Counter(file.suffix.lower() or "no ending" for file in inside if file not in set(images))
+            others = Counter(file.suffix.lower() or "without an ending" for file in inside if file not in set(images))
             if others:
                 kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
                 tqdm.write(f"passed over in {path}, as they are no images: {kinds}", file=sys.stderr)
@@ -307,11 +338,18 @@ def _is_hidden(file: Path, directory: Path) -> bool:
 
 def bitmap_tile(image: np.ndarray, caption: str = "what it sees") -> Tile:
     """A bitmap that the model looked at."""
-    return Tile("bitmap", caption, image=image)
+    return Tile("bitmap", caption, image=image, given=True)
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Drawings that a person began
+
+
+def usual_extent(sampler: Sampler) -> float:
+    """The longer side of a usual drawing, normalised."""
+    hps, settings = sampler.model.hps, DRAWING_SETTINGS
+    side = min(hps.img_H, hps.img_W) / sampler.info["line_width"] * settings["line_width"]
+    return (side - settings["padding"]) * settings["factor"]
 
 
 def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
@@ -319,9 +357,7 @@ def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sam
 
     Both are normalised stroke-3; the second is simplified by QuickDraw's recipe.
     """
-    hps, settings, page = sampler.model.hps, DRAWING_SETTINGS, np.array(page)
-    side = min(hps.img_H, hps.img_W) / sampler.info["line_width"] * settings["line_width"]
-    extent = (side - settings["padding"]) * settings["factor"]  # of a usual drawing, normalised
+    hps, extent, page = sampler.model.hps, usual_extent(sampler), np.array(page)
     scale = extent / (page.max() * (1 - 2 * MARGIN))
     lines = [(line - page / 2) * scale for line in lines if len(line)]
     unit = extent / 255  # QuickDraw's recipe: resampled at 1, simplified within 2, of 255
@@ -338,7 +374,7 @@ def begin_lines(lines: list[np.ndarray], page: tuple[float, float], sampler: Sam
 
 def load_split(data_dir: str, hps, split: str | None) -> tuple[DataLoader, object]:
     """(loader of a split, by default the test split; hyper-parameters that fit it)."""
-    *loaders, hps = load_dataset(data_dir, hps, rasterize=rasterize_all)
+    *loaders, hps = load_dataset(data_dir, hps.replace(valid_drawings=0), rasterize=rasterize_all)
     return loaders[SPLITS.index(split or "test")], hps
 
 
@@ -460,12 +496,22 @@ def parse_formats(text: str | None) -> list[str]:
 
 
 def write_rows(
-    args: argparse.Namespace, sampler: Sampler, title: str, rows: list[Row], formats: list[str], gallery: list[Row]
+    args: argparse.Namespace,
+    sampler: Sampler,
+    title: str,
+    rows: list[Row],
+    formats: list[str],
+    gallery: list[Row],
+    numbers: str = "temperatures",
 ) -> None:
-    """All pictures of the rows, and where to look; ``gallery``: the rows of ``gallery.png``."""
+    """All pictures of the rows, and where to look.
+
+    gallery: the rows of ``gallery.png``; numbers: what those in the drawings' captions are.
+    """
     directory, style = Path(args.sampling_dir), make_style(args.size, args.line_width, args.colors, args.page)
     write_sheet(directory / "gallery.png", gallery, style)
     write_pictures(directory, rows, formats, style, sampler.info["scale_factor"])
-    write_page(directory / "index.html", title, f"step {sampler.step} of {args.model_dir}", rows, style)
+    note = f"step {sampler.step} of {args.model_dir}; the numbers are {numbers}"
+    write_page(directory / "index.html", title, note, rows, style, formats)
     count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
     print(f"{count} of drawings in {directory}; look at {directory / 'index.html'} or gallery.png")

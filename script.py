@@ -1,11 +1,18 @@
 """The frame of every script: one-line mistakes, switches, progress, other scripts as processes. No TensorFlow here."""
 
 import argparse
+import importlib.metadata
+import multiprocessing
+import multiprocessing.connection
 import os
+import platform
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
@@ -51,6 +58,48 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _start_worker():
+    """Leave Ctrl-C to the parent, and never outlive it: a worker whose parent was killed would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def make_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool whose processes are starting; spawned, as the fork of a program with threads is unsafe."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    for _ in range(workers):
+        pool.submit(int)
+    return pool
+
+
+def describe_machine() -> str:
+    """Processor, cores, versions."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    versions = f"TensorFlow {importlib.metadata.version('tensorflow')}, Python {platform.python_version()}"
+    return f"{name}, {available_cores()} cores; {versions}"
+
+
+def command_line(script: str, argv: list[str] | None, without: tuple[str, ...]) -> str:
+    """The command that a script was given, but for some flags that have one value each (directories of a machine)."""
+    given, kept = list(sys.argv[1:] if argv is None else argv), []
+    while given:
+        flag = given.pop(0)
+        if flag in without:
+            given[:1] = []
+        elif flag.partition("=")[0] not in without:
+            kept.append(flag)
+    return shlex.join(["python", script, *kept])
+
+
 def run_python(script: str | Path, *arguments, capture: bool = False) -> str:
     """Run one of the project's scripts to its end; ``capture`` returns what it prints instead of showing it.
 
@@ -73,14 +122,14 @@ def run_python(script: str | Path, *arguments, capture: bool = False) -> str:
 
 
 class Progress(tqdm):
-    """Steps done, a remark and the time left: a bar on a terminal, a line every half minute in a log file."""
+    """What is done, a remark and the time left: a bar on a terminal, a line every half minute in a log file."""
 
     LINE_SECONDS = 30.0
 
-    def __init__(self, first: int, last: int):
+    def __init__(self, first: int, last: int, unit: str = "step", plural: str = "steps"):
         self.began = self.said = time.time()
-        self.first, self.last = first, last
-        super().__init__(total=last, initial=first, unit="step", disable=None, dynamic_ncols=True)
+        self.first, self.last, self.plural = first, last, plural
+        super().__init__(total=last, initial=first, unit=unit, disable=None, dynamic_ncols=True)
 
     def step_done(self, step: int, remark: str) -> None:
         """Call after each step."""
@@ -90,7 +139,7 @@ class Progress(tqdm):
             self.set_postfix_str(remark, refresh=False)
         elif now - self.said > self.LINE_SECONDS:
             left = (now - self.began) / (step + 1 - self.first) * (self.last - step - 1)
-            print(f"{step + 1} of {self.last} steps, {self.format_interval(left)} left", flush=True)
+            print(f"{step + 1} of {self.last} {self.plural}, {self.format_interval(left)} left; {remark}", flush=True)
             self.said = now
 
 

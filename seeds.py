@@ -3,7 +3,7 @@
 import numpy as np
 
 # What randomness is for; the order tells them apart, so new ones come last.
-PURPOSES = ("weights", "batch", "train", "valid", "choose", "code", "sample", "bootstrap")
+PURPOSES = ("weights", "batch", "train", "valid", "choose", "code", "sample", "bootstrap", "subset")
 
 
 def seed_for(seed: int, purpose: str, step: int = 0, replica: int = 0, part: int = 0) -> tuple[int, ...]:

@@ -11,19 +11,24 @@ from quiet_tensorflow import describe_device
 
 import argparse
 import dataclasses
+import errno
+import functools
 import ipaddress
+import logging
 import os
+import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from app_drawings import (
     Drawn,
+    blank,
     complete_lines,
     describe,
     draw_bitmap,
@@ -32,12 +37,12 @@ from app_drawings import (
     example_sheets,
     load,
     morph_sheets,
-    note,
     open_photo,
     photo_html,
     read_photo,
     read_sheet,
     sheet_bitmap,
+    sheet_view,
     show,
     tools,
 )
@@ -48,19 +53,22 @@ from snapshots import find_snapshot
 
 ROOT = Path(__file__).resolve().parent
 MODEL_DIRS = ("assets/pixels", "assets/pretrained")  # by default, the first that has weights
-MAX_UPLOAD = "20mb"
+EXAMPLE = ROOT / "assets/doodle.jpg"
+MAX_UPLOAD, UPLOADS_KEPT = "20mb", (30, 30)  # seconds from one look for old uploads to the next, and how old they get
 SESSIONS, SESSION_SECONDS = 50, 3600  # people whose drawings are kept in memory, and for how long
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-LATEST = {**QUIET, "trigger_mode": "always_last"}  # of what happens while the model still draws, only the last counts
+DRAWING = {"show_progress": "minimal", "api_visibility": "private"}  # what takes long is seen to
+LATEST = {**DRAWING, "trigger_mode": "always_last"}  # of what happens while the model still draws, only the last counts
 PHOTO_HINT = "Dark lines on light paper, or light on dark."
 MORPH_HINT = "Draw on both sheets; between them, one becomes the other."
+CORNER = [np.array([[200.0, 200], [800, 200], [800, 800]])]  # a drawing
 SHEET = (
     '<div class="sketch-pad"><div class="sheet"><canvas width="1000" height="1000"></canvas><div class="hint">{hint}'
     '</div></div><div class="tools"><button type="button" class="undo">↶ undo</button>'
     '<button type="button" class="clear">✕ clear</button>{examples}</div></div>'
 )
 MORPH = (
-    '<div class="morph"><p class="note"></p><div class="moves"><div class="large">'
+    '<div class="morph"><div class="blank"><p class="note"></p></div><div class="moves"><div class="large">'
     '<svg viewBox="0 0 400 400"><path d=""/></svg></div>'
     '<input type="range" min="0" max="1" step="0.001" value="0" aria-label="from one to the other">'
     '<div class="tools"><button type="button" class="loop">▶ loop</button></div>{tools}</div></div>'
@@ -74,7 +82,7 @@ class Page:
         self.gr, self.data_dir, self.model_dirs = gr, data_dir, model_dirs
         self.examples = example_sheets(data_dir)
         self.head = f"<script>{(ROOT / 'assets/app.js').read_text()}</script>"
-        with gr.Blocks(title="sketch-pix2seq", analytics_enabled=False) as self.blocks:
+        with gr.Blocks(title="sketch-pix2seq", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as self.blocks:
             gr.Markdown("# Draw, and see it drawn back")
             self.file = gr.JSON(visible="hidden")
             self.settings, redraws = [], []
@@ -88,7 +96,8 @@ class Page:
                 redraws.append(self.lay_out_morph())
             changes = self.lay_out_settings()
             for function, inputs, outputs, events in redraws:
-                gr.on([*events, *changes], function, [*inputs, *self.settings], outputs, **LATEST)
+                how = {"show_progress_on": outputs[1], **LATEST}
+                gr.on([*events, *changes], function, [*inputs, *self.settings], outputs, **how)
 
     # ---- parts
 
@@ -125,7 +134,7 @@ class Page:
         try:
             drawn = draw(*own, self.sampler(model_dir, temperature, pen_temperature, seed, tries))
         except (ValueError, OSError) as error:
-            return None, note(str(error))
+            return None, blank(str(error))
         return drawn, show(drawn)
 
     def sampler(self, model_dir, temperature, pen_temperature, seed, tries) -> Sampler:
@@ -149,10 +158,11 @@ class Page:
         with left:
             sheet = self.sheet("draw here")
         with right:
-            made, shown = self.result(value=note("The model's strokes appear here as soon as you lift the pen."))
+            made, shown = self.result(value=blank("The model's strokes appear here as soon as you lift the pen."))
 
         def draw(value, sampler: Sampler) -> Drawn:
-            return draw_bitmap(sheet_bitmap(read_sheet(value), sampler), sampler)
+            lines = read_sheet(value)
+            return draw_bitmap(sheet_bitmap(lines, sampler), sampler)._replace(view=sheet_view(lines))
 
         return lambda *inputs: self.answer(draw, *inputs), [sheet], [made, shown], [sheet.change]
 
@@ -160,44 +170,41 @@ class Page:
         gr, (left, right) = self.gr, self.columns()
         photo, box = gr.State(time_to_live=SESSION_SECONDS), gr.State()
         with left:
+            framed = self.html("photo", value="")
             sources = ["upload", "webcam", "clipboard"]
             upload = gr.Image(sources=sources, label="photo, scan or SVG", height=220, buttons=[])
-            upload.preprocess = lambda file: file and file.path  # load_image's limits are ours, not Gradio's
-            example = gr.Button("or take this photo of a doodle: assets/doodle.jpg", size="sm")
-            framed = self.html("photo", value="")
+            example = gr.Button("or take this photo of a doodle", size="sm")
         with right:
-            made, shown = self.result(value=note(PHOTO_HINT))
+            made, shown = self.result(value=blank(PHOTO_HINT))
 
-        def read(path):
-            """An upload is read and forgotten at once."""
-            if path is None:
+        def read(open_file, *file):
+            if file == (None,):
                 return gr.skip()
             try:
-                return open_photo(path), None, "", None
+                photo = open_file(*file)
             except (ValueError, OSError) as error:
-                return None, None, note(str(error)), None
-            finally:
-                if Path(path) != ROOT / "assets/doodle.jpg":
-                    Path(path).unlink(missing_ok=True)
+                return None, None, "", None, None, blank(str(error))
+            return photo, None, photo_html(photo, None), None, None, gr.skip()
 
         def draw(photo, box, *settings):
             if photo is None:
-                return None, note(PHOTO_HINT), gr.skip()
-            found = [box]
+                return gr.skip()
+            found = [box or (0.0, 0.0, 1.0, 1.0)]
 
             def draw_photo(sampler: Sampler) -> Drawn:
-                bitmap, found[0] = read_photo(photo, sampler, box)
+                bitmap, *found[:] = read_photo(photo, sampler, box)
                 return draw_bitmap(bitmap, sampler)
 
             made, shown = self.answer(draw_photo, *settings)
-            return made, shown, photo_html(photo, found[0] or (0.0, 0.0, 1.0, 1.0))
+            return made, shown, photo_html(photo, *found)
 
         def move(event: gr.EventData):
             return event._data["box"]
 
-        opened = [photo, box, framed, upload]
-        self.then_draw = [upload.input(read, upload, opened, **QUIET)]
-        self.then_draw += [example.click(lambda: read(str(ROOT / "assets/doodle.jpg")), None, opened, **QUIET)]
+        opened = [photo, box, framed, upload, made, shown]
+        own, given = functools.partial(read, take_upload), functools.partial(read, lambda: open_photo(EXAMPLE))
+        self.then_draw = [upload.input(own, upload, opened, preprocess=False, **QUIET)]  # the limits are load_image's
+        self.then_draw += [example.click(given, None, opened, **QUIET)]
         self.then_draw += [framed.select(move, None, box, **QUIET)]
         self.draw_photo = draw, [photo, box], [made, shown, framed]
         return *self.draw_photo, []
@@ -205,9 +212,9 @@ class Page:
     def lay_out_complete(self):
         left, right = self.columns()
         with left:
-            sheet = self.sheet("begin a drawing, where it should be on its page", examples=False)
+            sheet = self.sheet("begin a drawing", examples=False)
         with right:
-            made, shown = self.result(value=note("Yours stays blue; the model goes on in black, in several ways."))
+            made, shown = self.result(value=blank("Yours stays blue; the model goes on in black, in several ways."))
 
         def draw(value, sampler: Sampler) -> Drawn:
             return complete_lines(read_sheet(value), sampler, self.data_dir)
@@ -248,12 +255,12 @@ class Page:
                 seed = gr.Number(0, precision=0, minimum=0, label="seed", info="another one, another drawing")
         names = [(Path(path).name, path) for path in self.model_dirs]
         model = gr.Dropdown(names, value=self.model_dirs[0], label="model", visible=len(self.model_dirs) > 1)
-        about = gr.Markdown(describe(self.model_dirs[0]))
+        about = gr.Markdown(describe(self.model_dirs[0]), elem_classes="about")
         self.settings = [model, temperature, pen, seed, tries]
         model.change(lambda name: describe(name) if name in self.model_dirs else "", model, about, **QUIET)
         for event in self.then_draw:
             draw, inputs, outputs = self.draw_photo
-            event.then(draw, [*inputs, *self.settings], outputs, **QUIET)
+            event.then(draw, [*inputs, *self.settings], outputs, show_progress_on=outputs[1], **DRAWING)
         return [model.change, temperature.release, pen.release, tries.release, seed.change]
 
 
@@ -271,28 +278,55 @@ def import_gradio(directory: str):
     return gradio
 
 
+def take_upload(file: dict) -> Image.Image:
+    """The picture in a file that Gradio says was uploaded, {"path"}. Raises ValueError.
+
+    What a browser sends as a path may be anybody's file: Gradio does not always look.
+    """
+    path = Path(file["path"]).resolve()
+    if not path.is_relative_to(Path(os.environ["GRADIO_TEMP_DIR"]).resolve()):
+        raise ValueError(f"{path.name} was not uploaded")
+    return open_photo(path)
+
+
 def find_port(host: str, port: int) -> int:
     """The port if it is free, any free one for 0. Raises ValueError."""
     try:
         with socket.create_server((host, port)) as server:
             return server.getsockname()[1]
     except (OSError, OverflowError) as error:
-        raise ValueError(f"port {port} of {host} cannot be used ({error}); take another --port") from None
+        reason = "it is in use" if getattr(error, "errno", 0) == errno.EADDRINUSE else error
+        raise ValueError(f"port {port} of {host} cannot be used ({reason}); take another --port") from None
 
 
 def warm_up(model_dir: str) -> None:
     """Draw once, as the first drawing takes seconds."""
-    lines = [np.array([[200.0, 200], [800, 200], [800, 800]])]
     for tries in (4, 1):
         sampler = dataclasses.replace(load(model_dir), num=tries)
-        draw_bitmap(sheet_bitmap(lines, sampler), sampler)
+        draw_bitmap(sheet_bitmap(CORNER, sampler), sampler)
+
+
+def warm_up_others(model_dirs: list[str], data_dir: str) -> None:
+    """The same, of what is seldom the first thing that somebody does."""
+    complete_lines(CORNER, load(model_dirs[0]), data_dir)
+    for model_dir in model_dirs[1:]:
+        warm_up(model_dir)
+
+
+def end_at_signals(directory: str) -> None:
+    """From now on Ctrl-C and SIGTERM end the process at once, whatever it does, and remove the directory."""
+
+    def end(*_):
+        shutil.rmtree(directory, ignore_errors=True)
+        os.write(1, b"ended\n")  # print may be what was interrupted
+        os._exit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 def serve(gr, args: argparse.Namespace, port: int) -> None:
-    """Show the page until SIGINT or SIGTERM."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    """Show the page for ever."""
     page = Page(gr, args.model_dir, args.data_dir).blocks
     page.launch(
         server_name=args.host,
@@ -310,8 +344,8 @@ def serve(gr, args: argparse.Namespace, port: int) -> None:
     )
     address = "127.0.0.1" if args.host == "0.0.0.0" else args.host
     print(f"draw at http://{address}:{port} (Ctrl-C ends it)", flush=True)
-    ended.wait()
-    threading.Thread(target=page.close, args=[False], daemon=True).start()
+    threading.Thread(target=warm_up_others, args=[args.model_dir, args.data_dir], daemon=True).start()
+    threading.Event().wait()
 
 
 def parse_args(argv) -> argparse.Namespace:
@@ -325,12 +359,13 @@ def parse_args(argv) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv=None) -> int:
-    """Serve the page -> exit code, or end the process: what still draws then is not waited for."""
+def main(argv=None) -> None:
+    """Serve the page until a signal ends the process. Raises ValueError."""
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
+        end_at_signals(directory)
         gr, port = import_gradio(directory), find_port(args.host, args.port)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: the directory goes
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # that each model is compiled anew is no warning
         print(describe_device())
         for model_dir in args.model_dir:
             load(model_dir).require_images("--model_dir")
@@ -338,8 +373,6 @@ def main(argv=None) -> int:
         if not ipaddress.ip_address(socket.gethostbyname(args.host)).is_loopback:
             print("everyone who reaches this machine can draw on this page")
         serve(gr, args, port)
-    print("ended", flush=True)
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python sketch_pix2seq_benchmark.py                                     # all three cells on the doodles
     python sketch_pix2seq_benchmark.py --data_dir quickdraw --hparams "data_set=[cat.npz,pig.npz]" --cells hyper
     python sketch_pix2seq_benchmark.py --model_dir outputs/snapshot        # drawings/s of trained weights, too
+    python sketch_pix2seq_benchmark.py --categories 1 2 4 6                # how cost grows with the data instead
 
 Useful utilisation: the floating-point operations that the real points of a step need (``useful_flops``), over its time,
 as a share of the best rate at which this machine multiplies matrices in the same run. A cell is measured in a process
@@ -14,7 +15,8 @@ from quiet_tensorflow import describe_device, tf
 import argparse
 import csv
 import json
-import platform
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,9 +30,9 @@ from model import CNN_STRIDES, Model, get_default_hparams, load_hparams, load_mo
 from render_svg2bitmap import rasterize_all
 from rnn import CELLS
 from sampler import encode_images
-from script import available_cores, make_parser, run_python, run_script
+from script import SCRIPTS, command_line, describe_machine, make_parser, run_python, run_script
 from seeds import seed_for
-from utils import DataLoader, load_dataset
+from utils import DataLoader, load_dataset, write_file
 
 LOG_EVERY = 20  # steps that the training script times together; the first so many compile, and are not counted
 RENDERED = 5000  # drawings
@@ -50,6 +52,11 @@ ROWS = {  # what is measured -> its title and format
     "trained_sampled": ("drawings/s sampled, trained weights", ",.1f"),
     "drawings_rendered": ("drawings/s rendered", ",.0f"),
     "load_seconds": ("seconds to load", ".2f"),
+    "training_drawings": ("drawings to train on", ",.0f"),
+    "start_seconds": ("seconds from the start to the first step", ".1f"),
+    "steps_per_second": ("steps per second", ".2f"),
+    "own_gb": ("memory of the process, GB", ".2f"),
+    "mapped_gb": ("files that it has mapped, GB (page cache)", ".2f"),
 }
 
 
@@ -135,7 +142,7 @@ def measure_training(args, hps: HParams) -> dict:
     """Run the training script for ``args.steps`` steps after a first twenty -> time of one, peak memory of it all."""
     steps = LOG_EVERY * (1 + -(-args.steps // LOG_EVERY))
     changes = {**hps.values(), "num_steps": steps + 1, "save_every": steps + 2, "save_minutes": 1000.0}
-    text = ",".join(f"{k}=[{','.join(map(str, v))}]" if isinstance(v, list) else f"{k}={v}" for k, v in changes.items())
+    text = hparams_text(changes)
     with tempfile.TemporaryDirectory() as directory:
         roots = ["--log_root", f"{directory}/log", "--snapshot_root", f"{directory}/snapshot"]
         flags = ["--data_dir", args.data_dir, *roots, "--hparams", text]
@@ -144,6 +151,58 @@ def measure_training(args, hps: HParams) -> dict:
             rows = [row for row in csv.DictReader(file) if row["split"] == "train"][1:]
     seconds = sum(float(row["seconds"]) for row in rows) / (LOG_EVERY * len(rows))
     return {"step_seconds": seconds, "peak_gb": peak_memory_of_children() / 1e9}
+
+
+def hparams_text(values: dict) -> str:
+    """As ``--hparams`` takes them."""
+    return ",".join(f"{k}=[{','.join(map(str, v))}]" if isinstance(v, list) else f"{k}={v}" for k, v in values.items())
+
+
+def measure_growth(args, hps: HParams, count: int) -> dict:
+    """Train on the first ``count`` categories of the data directory -> what the start, the memory and the steps cost.
+
+    The drawings are packed before. The start ends with the first step, compiled and done.
+    """
+    names = [path.name for path in sorted(Path(args.data_dir, "npz").glob("*.npz"))]
+    if count > len(names):
+        raise ValueError(f"--categories {count}: {args.data_dir}/npz has {len(names)}")
+    hps = hps.replace(data_set=names[:count])
+    load_dataset(args.data_dir, hps, images=False)
+    changes = {**hps.values(), "num_steps": 10**9, "save_every": 10**9, "save_minutes": 1000.0}
+    steps, times, printed = LOG_EVERY * (1 + -(-args.steps // LOG_EVERY)), {}, ""
+    with tempfile.TemporaryDirectory() as directory:
+        roots = ["--log_root", f"{directory}/log", "--snapshot_root", f"{directory}/snapshot"]
+        flags = ["--data_dir", str(args.data_dir), *roots, "--hparams", hparams_text(changes)]
+        command = [sys.executable, "-u", str(SCRIPTS / "sketch_pix2seq_train.py"), *flags]
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            for line in process.stdout:
+                printed += line
+                if logged := re.match(r"step: (\d+),", line):
+                    times[int(logged[1])] = time.perf_counter() - start
+                if steps in times:
+                    break
+            memory = memory_of(process.pid)
+            process.terminate()  # it finishes its step and saves
+            process.communicate()
+    if steps not in times:
+        raise ValueError(f"sketch_pix2seq_train.py ended early: {printed.strip().splitlines()[-1]}")
+    step_seconds = (times[steps] - times[LOG_EVERY]) / (steps - LOG_EVERY)
+    return {
+        "training_drawings": int(re.search(r"(\d+) train", printed)[1]),
+        "start_seconds": times[LOG_EVERY] - LOG_EVERY * step_seconds,
+        "steps_per_second": 1 / step_seconds,
+        **memory,
+    }
+
+
+def memory_of(process: int) -> dict:
+    """What a process holds by itself, and what it has mapped of files, in GB; nothing on systems that do not tell."""
+    status = Path(f"/proc/{process}/status")
+    text = status.read_text() if status.is_file() else ""
+    found = dict(re.findall(r"^(RssAnon|RssFile):\s*(\d+) kB$", text, re.MULTILINE))
+    titles = {"own_gb": "RssAnon", "mapped_gb": "RssFile"}
+    return {key: int(found[name]) * 1024 / 1e9 for key, name in titles.items() if name in found}
 
 
 def peak_memory_of_children() -> float:
@@ -220,16 +279,6 @@ def measure(args, cell: str) -> dict:
 # The table
 
 
-def describe_machine() -> str:
-    """Processor, cores, versions."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    versions = f"TensorFlow {tf.__version__}, Python {platform.python_version()}"
-    return f"{name}, {available_cores()} cores; {versions}"
-
-
 def describe_data(train: DataLoader, hps: HParams) -> str:
     """Which drawings, in which batches."""
     mean = train.lengths.mean()
@@ -258,10 +307,14 @@ def parse_args(argv) -> argparse.Namespace:
     parser.add_argument("--num_drawings", type=int, default=100, help="sampled together")
     parser.add_argument("--sampling_steps", type=int, default=SAMPLING_STEPS, help="points of each, none ending")
     parser.add_argument("--model_dir", help="a snapshot directory, to sample with trained weights, too")
+    parser.add_argument(
+        "--categories", type=int, nargs="+", help="measure training on the first so many categories alone"
+    )
+    parser.add_argument("--report", metavar="FILE", help="a .json to write it to, as in results/")
     parser.add_argument("--measure", choices=list(CELLS), help=argparse.SUPPRESS)  # one cell, in this process
     args = parser.parse_args(argv)
-    if min(args.steps, args.num_drawings, args.sampling_steps) < 1:
-        parser.error("--steps, --num_drawings and --sampling_steps are 1 or more")
+    if min(args.steps, args.num_drawings, args.sampling_steps, *(args.categories or [1])) < 1:
+        parser.error("--steps, --num_drawings, --sampling_steps and --categories are 1 or more")
     return args
 
 
@@ -276,11 +329,22 @@ def main(argv=None) -> int:
     if args.model_dir:
         check_model(args.model_dir, hps)
     print(describe_device())
+    if args.categories:
+        grown = {
+            f"{count} categories": measure_growth(args, hps, count) for count in tqdm(args.categories, disable=None)
+        }
+        print(f"{describe_machine()}. {hps.dec_model} decoder, batches of {hps.batch_size}.\n\n{table(grown)}")
+        return 0
     columns = {}
     for cell in tqdm(args.cells, desc="cells", disable=None):
         printed = run_python(Path(__file__).name, *argv, "--measure", cell, capture=True)
         columns[cell] = json.loads(printed.splitlines()[-1])
-    print(f"{describe_machine()}. {columns[args.cells[0]]['data']}.\n\n{table(columns)}")
+    data, lines = columns[args.cells[0]]["data"], table(columns)
+    print(f"{describe_machine()}. {data}.\n\n{lines}")
+    if args.report:
+        command = command_line(Path(__file__).name, argv, ("--data_dir", "--report"))
+        report = {"command": command, "machine": describe_machine(), "data": data, "table": lines.splitlines()}
+        write_file(args.report, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

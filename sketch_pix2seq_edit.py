@@ -19,14 +19,14 @@ from typing import NamedTuple
 import numpy as np
 
 from model import Model, pad_strokes, point_losses
-from pictures import Row, Tile
-from read_strokes import PAGE_WIDTH, Skip, page_shape, read_drawings
+from pictures import MARGIN, Row, Tile
+from read_strokes import Drawing, Skip, read_drawings
 from render_svg2bitmap import rasterize_all
 from sampler import (
+    Picture,
     Sampler,
     add_drawing_flags,
     begin_lines,
-    bitmap_tile,
     check_drawing_flags,
     check_flags_of_mode,
     choose_drawings,
@@ -37,6 +37,7 @@ from sampler import (
     load_split,
     make_sampler,
     parse_formats,
+    usual_extent,
     write_rows,
 )
 from script import make_parser, run_script
@@ -52,36 +53,39 @@ STROKE_FILES = (".svg", ".json", ".npz")
 # Mixtures
 
 
-def load_exactly(
-    sampler: Sampler, paths: list[str], flag: str, counts: tuple[int, ...]
-) -> tuple[list[str], np.ndarray]:
-    """``Sampler.load_images`` for a flag that takes so many images, the same one twice if asked for."""
+def load_exactly(sampler: Sampler, paths: list[str], flag: str, counts: tuple[int, ...]) -> list[Picture]:
+    """``Sampler.load_pictures`` for a flag that takes so many images, the same one twice if asked for."""
     sampler.require_images(flag)
     if len(paths) not in counts:
         raise ValueError(f"{flag} takes {' or '.join(map(str, counts))} images, not {len(paths)}")
-    loaded = [sampler.load_images([path]) for path in paths]
-    if any(len(files) > 1 for files, _ in loaded):
+    loaded = [sampler.load_pictures([path]) for path in paths]
+    if any(len(pictures) > 1 for pictures in loaded):
         raise ValueError(f"{flag} takes images, not directories")
-    return [files[0].stem for files, _ in loaded], np.concatenate([images for _, images in loaded])
+    return [pictures[0] for pictures in loaded]
+
+
+def encode_pictures(sampler: Sampler, pictures: list[Picture]) -> np.ndarray:
+    """Codes ``[n, Z]``."""
+    return sampler.encode(np.stack([picture.bitmap for picture in pictures]))
 
 
 def interpolate(sampler: Sampler, paths: list[str], steps: int | None = None) -> list[Row]:
     """From one image to another in ``steps`` drawings, on the sphere between their codes; four images: a square."""
-    names, images = load_exactly(sampler, paths, "--interpolate", (2, 4))
-    sampler, codes = dataclasses.replace(sampler, num=1), sampler.encode(images)
-    ends = [bitmap_tile(image, name) for name, image in zip(names, images, strict=True)]
+    pictures = load_exactly(sampler, paths, "--interpolate", (2, 4))
+    codes, names = encode_pictures(sampler, pictures), [picture.path.stem for picture in pictures]
+    sampler, ends = dataclasses.replace(sampler, num=1), [picture.tiles(picture.path.stem) for picture in pictures]
     if len(codes) == 2:
         shares = np.linspace(0, 1, steps or 10)
         drawings = sampler.draw(np.stack([slerp(*codes, t) for t in shares]), range(len(shares)))
         tiles = [Tile(f"{i:02d}", f"{t:.2f}", drawings[i][0]) for i, t in enumerate(shares)]
-        return [Row("interpolation", f"{names[0]} to {names[1]}", [ends[0], *tiles, ends[1]])]
+        return [Row("interpolation", f"{names[0]} to {names[1]}", [*ends[0], *tiles, *ends[1]])]
     shares = np.linspace(0, 1, steps or 6)
     left_top, right_top, left_bottom, right_bottom = codes
     square = [
         slerp(slerp(left_top, right_top, x), slerp(left_bottom, right_bottom, x), y) for y in shares for x in shares
     ]
     drawings = iter(sampler.draw(np.stack(square), range(len(square))))
-    rows = [Row("corners", "corners", ends)]
+    rows = [Row("corners", "corners", [tile for end in ends for tile in end])]
     for r, y in enumerate(shares):
         tiles = [Tile(f"{r:02d}_{c:02d}", f"{x:.2f} {y:.2f}", next(drawings)[0]) for c, x in enumerate(shares)]
         rows.append(Row("interpolation", "" if r else " to ".join(names), tiles))
@@ -90,12 +94,12 @@ def interpolate(sampler: Sampler, paths: list[str], steps: int | None = None) ->
 
 def analogy(sampler: Sampler, paths: list[str]) -> list[Row]:
     """a - b + c: what a has and b has not, added to c."""
-    names, images = load_exactly(sampler, paths, "--analogy", (3,))
-    a, b, c = sampler.encode(images)
+    pictures = load_exactly(sampler, paths, "--analogy", (3,))
+    a, b, c = encode_pictures(sampler, pictures)
     drawings = sampler.draw((a - b + c)[None], [0])[0]
-    captions = names[0], f"- {names[1]}", f"+ {names[2]}"
-    seen = [bitmap_tile(image, caption) for image, caption in zip(images, captions, strict=True)]
-    return [Row("analogy", " ".join(captions), [*seen, *sampler.tiles(drawings)])]
+    captions = [f"{sign}{picture.path.stem}" for sign, picture in zip(("", "- ", "+ "), pictures, strict=True)]
+    given = [tile for picture, caption in zip(pictures, captions, strict=True) for tile in picture.tiles(caption)]
+    return [Row("analogy", " ".join(captions), [*given, *sampler.tiles(drawings)])]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -110,6 +114,7 @@ class Prompt(NamedTuple):
     model_input: np.ndarray  # as the model knows lines: simplified if need be
     image: np.ndarray | None = None  # uint8 [H, W], of what it shall become
     target: np.ndarray | None = None  # the whole drawing, with the person's own ending
+    page: np.ndarray | None = None  # [[left, top], [right, bottom]] of the page that the whole will fill
 
     def displayed(self, drawing: np.ndarray) -> np.ndarray:
         """A drawing that begins with ``model_input``, beginning with ``display`` instead."""
@@ -135,11 +140,14 @@ def read_prompts(path: str, sampler: Sampler, index: list[int] | None, points: i
         lines = drawings[i]
         if isinstance(lines, Skip) or not any(len(line) for line in lines):
             raise ValueError(f"{path}: drawing {i} has no strokes" + (f" ({lines})" if isinstance(lines, Skip) else ""))
-        read = begin_svg if path.suffix.lower() == ".svg" else begin_strokes
-        display, model_input = read(path, lines, sampler)
+        if path.suffix.lower() == ".svg":
+            display, model_input, page = begin_svg(lines, sampler)
+        else:
+            display, model_input, page = *begin_strokes(path, lines, sampler), None
         if points is not None:
             display = model_input = first_points(model_input, points, f"{path}, drawing {i}")
-        prompts.append(Prompt(path.stem if len(drawings) == 1 else f"{path.stem}_{i}", display, model_input))
+        name = path.stem if len(drawings) == 1 else f"{path.stem}_{i}"
+        prompts.append(Prompt(name, display, model_input, page=page))
     return prompts
 
 
@@ -164,9 +172,21 @@ def begin_strokes(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tupl
     return strokes, strokes
 
 
-def begin_svg(path: Path, lines: list[np.ndarray], sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
-    """(display, model_input) of an SVG's lines, whose page is ``PAGE_WIDTH`` wide."""
-    return begin_lines(lines, (PAGE_WIDTH, PAGE_WIDTH * page_shape(path)), sampler)
+def begin_svg(drawing: Drawing, sampler: Sampler) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(display, model_input, page as of ``Prompt``) of an SVG's lines.
+
+    The page is that of the whole drawing; without one, the lines are taken to be as large as the whole.
+    """
+    lines, size = list(drawing), drawing.page
+    if size is None:
+        points = np.concatenate(lines)
+        extent = np.maximum(np.ptp(points, axis=0), 1e-6)
+        size = tuple(extent + 2 * MARGIN / (1 - 2 * MARGIN) * extent.max())
+        lines = [line - points.min(axis=0) + (np.array(size) - extent) / 2 for line in lines]
+    display, model_input = begin_lines(lines, size, sampler)
+    half = np.array(size) * usual_extent(sampler) / (2 * max(size) * (1 - 2 * MARGIN))
+    middle = np.zeros(2) if sampler.model.hps.use_position else half - lines[0][0] * half / (np.array(size) / 2)
+    return display, model_input, np.stack([middle - half, middle + half])
 
 
 def begin_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Prompt]:
@@ -242,9 +262,9 @@ def complete(args: argparse.Namespace, sampler: Sampler) -> list[Row]:
     rows = []
     for prompt, endings in zip(prompts, drawings, strict=True):
         points = len(prompt.display)
-        tiles = [Tile("given", "given", prompt.display, prefix=points, written=False)]
+        tiles = [Tile("given", "given", prompt.display, prefix=points, given=True, written=False, box=prompt.page)]
         if prompt.target is not None:
-            tiles.append(Tile("person", "the person's", prompt.target, prefix=points))
+            tiles.append(Tile("person", "the person's", prompt.target, prefix=points, given=True))
         endings = [prompt.displayed(drawing) for drawing in endings]
         rows.append(Row(prompt.name, prompt.name, [*tiles, *sampler.tiles(endings, points)]))
     return rows
@@ -314,7 +334,8 @@ def main(argv=None) -> int:
         rows = interpolate(sampler, args.interpolate, args.steps)
     else:
         rows = analogy(sampler, args.analogy) if mode == "analogy" else complete(args, sampler)
-    write_rows(args, sampler, TITLES[mode], rows, formats, gallery=rows)
+    numbers = "shares of the way" if mode == "interpolate" else "temperatures"
+    write_rows(args, sampler, TITLES[mode], rows, formats, rows, numbers)
     return exit_code(sampler)
 
 

@@ -1,31 +1,38 @@
 """Train several models on the same data, score them, and draw their losses into one figure.
 
-    python sketch_pix2seq_experiment.py                        # the paper's four: {CNN, RNN} encoder x {no KL, KL}
-    python sketch_pix2seq_experiment.py --set recipe           # from the faithful model to the preset, change by change
+    python sketch_pix2seq_experiment.py --seeds 1 2 3          # the paper's four: {CNN, RNN} encoder x {no KL, KL}
+    python sketch_pix2seq_experiment.py --set figure           # the seed text's figure: two of them, 60,000 iterations
+    python sketch_pix2seq_experiment.py --set recipe           # from the paper's model to the preset, change by change
 
-Each model is trained by ``sketch_pix2seq_train.py`` in ``<experiment_dir>/<name>`` and scored by
-``sketch_pix2seq_evaluate.py``. A second call goes on where the first one stopped. ``results.md`` has one row per model,
-``loss-r.png`` the reconstruction loss against steps, ``report_<name>.md`` each report.
+Each model is trained by ``sketch_pix2seq_train.py`` in ``<experiment_dir>/<name>_seed<seed>``, and its best weights by
+validation are scored by ``sketch_pix2seq_evaluate.py``. A second call goes on where the first one stopped, also with
+more ``--steps``: sets share the runs of one name and seed. In ``--results_dir``: ``<name>_seed<seed>_<steps>.json`` for
+each model, what sketch_pix2seq_results.py makes tables of; ``<set>_losses.png``, the reconstruction loss against steps;
+``<set>_latent.png``, the codes of the first seed's models by t-SNE.
 """
 
 import quiet_tensorflow  # noqa: F401  (what is imported below loads TensorFlow)
 
 import argparse
-import csv
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from hparams import HParams
 from model import get_default_hparams
+from run_log import read_metrics
 from script import make_parser, run_python, run_script
-from sketch_pix2seq_evaluate import RET_AT, RET_TITLES, percent
+from sketch_pix2seq_evaluate import plot_latent
 from snapshots import list_snapshots, load_hparams, snapshot_step
 from utils import SPLITS, category_name, write_file
 
-SMALL = "dec_model=layer_norm,dec_rnn_size=256,num_steps=1500,save_every=250,keep_snapshots=1"
-WITH_KL = "kl_weight=0.5,kl_decay_rate=0.998"  # annealed within the 1,500 steps; sketch-rnn's 0.99995 takes 60,000
+SMALL = "dec_model=layer_norm,dec_rnn_size=256,keep_snapshots=1"
+SMOOTHING = 0.98  # of the training loss in the figure: the weight of what came before, per row of 20 steps
 
 
 class Run(NamedTuple):
@@ -35,11 +42,21 @@ class Run(NamedTuple):
     hparams: str
 
 
-PAPER = {
-    "cnn": Run("CNN, no KL (sketch-pix2seq)", "enc_model=cnn"),
-    "cnn_kl": Run("CNN, KL", f"enc_model=cnn,{WITH_KL}"),
-    "rnn": Run("RNN, no KL", "enc_model=lstm"),
-    "rnn_kl": Run("RNN, KL (sketch-rnn)", f"enc_model=lstm,{WITH_KL}"),
+class Set(NamedTuple):
+    """Models that are compared after so many steps."""
+
+    steps: int
+    runs: dict[str, Run]
+
+
+FOUR = {
+    name: Run(label, f"save_every=500,{hparams}")
+    for name, label, hparams in (
+        ("cnn", "CNN, no KL (sketch-pix2seq)", "enc_model=cnn"),
+        ("cnn_kl", "CNN, KL", "enc_model=cnn,kl_weight=0.5"),
+        ("rnn", "RNN, no KL", "enc_model=lstm"),
+        ("rnn_kl", "RNN, KL (sketch-rnn)", "enc_model=lstm,kl_weight=0.5"),
+    )
 }
 CHANGES = {  # of the recipe, each on top of those above it
     "faithful": Run("as the original", "enc_model=cnn"),
@@ -54,35 +71,35 @@ CHANGES = {  # of the recipe, each on top of those above it
     "noise": Run("+ noise on the positions fed in training", "position_noise_std=0.1"),
 }
 RECIPE = {
-    name: Run(run.label, ",".join(change.hparams for change in list(CHANGES.values())[: i + 1]))
+    name: Run(run.label, ",".join(["save_every=250", *[change.hparams for change in list(CHANGES.values())[: i + 1]]]))
     for i, (name, run) in enumerate(CHANGES.items())
 }
-SETS = {"paper": PAPER, "recipe": RECIPE}
+SETS = {
+    "paper": Set(6_000, FOUR),
+    "figure": Set(60_000, {name: FOUR[name] for name in ("cnn", "rnn_kl")}),
+    "recipe": Set(1_500, RECIPE),
+}
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Running
 
 
-def read_losses(directory: Path) -> list[dict]:
-    """The rows of a run's ``metrics.csv``, by column name; none if it did not begin yet."""
-    path = directory / "log" / "metrics.csv"
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def steps_done(directory: Path) -> int:
+    """How many steps the run in a directory took, as its ``metrics.csv`` tells."""
+    return max((int(row["step"]) + 1 for row in read_metrics(directory / "log" / "metrics.csv")), default=0)
 
 
 def train_model(directory: Path, data_dir: str, hparams: str) -> None:
     """Train, or go on training, in ``directory``; a finished run only makes sure that it is finished."""
     arguments = ["--data_dir", data_dir, "--log_root", directory / "log", "--snapshot_root", directory / "snapshot"]
     begun = (directory / "snapshot" / "latest" / "checkpoint").is_file()
+    expected = get_default_hparams().parse(hparams)
     if begun:
-        check_same(directory, load_hparams(directory / "snapshot"), get_default_hparams().parse(hparams))
+        check_same(directory, load_hparams(directory / "snapshot"), expected)
     how = "--resume_training" if begun else "--overwrite"
     run_python("sketch_pix2seq_train.py", *arguments, "--hparams", hparams, how)
-    steps = max((int(row["step"]) + 1 for row in read_losses(directory)), default=0)
-    if steps < load_hparams(directory / "snapshot").num_steps:
+    if steps_done(directory) < expected.num_steps:
         raise ValueError(f"the training in {directory} was stopped before its end; the same command goes on with it")
 
 
@@ -95,86 +112,141 @@ def check_same(directory: Path, actual: HParams, expected: HParams) -> None:
         raise ValueError(f"{directory} holds a run with {'; '.join(other)}; give another --experiment_dir")
 
 
-def score_model(directory: Path, data_dir: str, split: str) -> dict:
-    """The scores of a model's best weights, computed unless these are known -> its report; ``<split>.md``, too."""
-    path, snapshot = directory / "evaluation" / f"{split}.json", directory / "snapshot"
-    best = max(snapshot_step(path) for path in list_snapshots(snapshot) if path.parent == snapshot)
-    names = [category_name(data_set) for data_set in load_hparams(snapshot).data_set]
+def keep_weights(directory: Path, steps: int) -> Path:
+    """The best weights so far, set aside as those after ``steps`` -> their directory.
+
+    Raises ValueError if the run is longer already: its best weights may be of later steps.
+    """
+    weights = directory / f"best_of_{steps}"
+    if not weights.is_dir():
+        if steps_done(directory) > steps:
+            raise ValueError(
+                f"{directory} took {steps_done(directory)} steps already; give --steps of as many, or more"
+            )
+        whole = weights.with_suffix(".part")
+        shutil.rmtree(whole, ignore_errors=True)
+        shutil.copytree(directory / "snapshot", whole, ignore=shutil.ignore_patterns("latest"))
+        whole.rename(weights)
+    return weights
+
+
+def score_model(weights: Path, data_dir: str, split: str) -> dict:
+    """The report on weights, made by ``sketch_pix2seq_evaluate.py`` unless it is there for this data."""
+    path = weights.parent / "evaluation" / f"{weights.name}_{split}" / "report.json"
+    best = max(snapshot_step(path) for path in list_snapshots(weights))
+    names = [category_name(data_set) for data_set in load_hparams(weights).data_set]
     report = json.loads(path.read_text()) if path.is_file() else {}
     if (report.get("step"), report.get("categories")) != (best, names):
-        arguments = ["--data_dir", data_dir, "--model_dir", snapshot, "--split", split]
+        arguments = ["--data_dir", data_dir, "--model_dir", weights, "--split", split]
         run_python("sketch_pix2seq_evaluate.py", *arguments, "--evaluation_dir", path.parent)
-        for ending in (".md", ".json"):
-            (path.parent / f"report{ending}").rename(path.with_suffix(ending))
     return json.loads(path.read_text())
 
 
+def run_model(args: argparse.Namespace, name: str, seed: int) -> dict:
+    """Train and score one model -> its result, as written to ``--results_dir``."""
+    chosen = SETS[args.set]
+    run, steps = chosen.runs[name], args.steps or chosen.steps
+    directory = Path(args.experiment_dir, f"{name}_seed{seed}")
+    print(f"{name}, seed {seed}: {run.label}, {steps:,} steps", flush=True)
+    hparams = ",".join(filter(None, [SMALL, run.hparams, f"num_steps={steps},seed={seed}", args.hparams]))
+    if not (directory / f"best_of_{steps}").is_dir():
+        train_model(directory, args.data_dir, hparams)
+    weights = keep_weights(directory, steps)
+    rows = [row for row in read_metrics(directory / "log" / "metrics.csv") if int(row["step"]) < steps]
+    minutes = sum(float(row["seconds"]) for row in rows if row["split"] == "train") / 60
+    report = score_model(weights, args.data_dir, args.split)
+    result = {key: value for key, value in report.items() if key not in ("command", "model_dir")}  # of this machine
+    result |= {"command": command_line(args, [name], [seed]), "label": run.label, "training_seed": seed}
+    result |= {"steps": steps, "minutes": round(minutes, 1)}
+    write_file(result_path(args, name, seed), (json.dumps(result, indent=1) + "\n").encode())
+    return result
+
+
+def result_path(args: argparse.Namespace, name: str, seed: int) -> Path:
+    """Where the result of a run goes."""
+    steps = args.steps or SETS[args.set].steps
+    return Path(args.results_dir or args.experiment_dir, f"{args.set}_{name}_seed{seed}_{steps}.json")
+
+
+def command_line(args: argparse.Namespace, names: list[str], seeds: list[int]) -> str:
+    """The command that makes these runs, without the directories of this machine."""
+    command = ["python", "sketch_pix2seq_experiment.py", "--set", args.set, "--only", *names]
+    command += ["--seeds", *map(str, seeds)] + (["--steps", str(args.steps)] if args.steps else [])
+    command += (["--hparams", args.hparams] if args.hparams else []) + ["--split", args.split]
+    return shlex.join(command)
+
+
 # ---------------------------------------------------------------------------------------------------------
-# Results
+# Figures
 
 
-def results_text(runs: dict[str, Run], reports: dict[str, dict], losses: dict[str, list[dict]]) -> str:
-    """``results.md``: one row per model, at the last of the report's temperatures; minutes are of training alone."""
-    report = next(iter(reports.values()))
-    temperature = list(report["rec"])[-1]
-    lines = [
-        f"{report['drawings']} {report['split']} drawings of {len(report['categories'])} categories, temperature "
-        f"{temperature}; the classifier names {percent(report['rec_real'])} of the real ones.",
-        "",
-        "| model | steps | minutes | loss | loss per real point | Rec | "
-        + " | ".join(f"Ret@{k}, {title}" for title in RET_TITLES.values() for k in RET_AT)
-        + " |",
-    ]
-    lines.append("|---" * (6 + len(RET_TITLES) * len(RET_AT)) + "|")
-    for name, run in runs.items():
-        report = reports[name]
-        steps = max(int(row["step"]) for row in losses[name]) + 1
-        minutes = sum(float(row["seconds"]) for row in losses[name] if row["split"] == "train") / 60
-        entries = [run.label, str(steps), f"{minutes:.1f}", f"{report['loss']:.4f}", f"{report['loss_per_point']:.4f}"]
-        entries.append(percent(report["rec"][temperature]))
-        entries += [percent(report[key][temperature][str(k)]) for key in RET_TITLES for k in RET_AT]
-        lines.append("| " + " | ".join(entries) + " |")
-    return "\n".join(lines) + "\n"
+def smooth(values: list[float]) -> list[float]:
+    """An exponential mean that begins at the first value, as TensorBoard's."""
+    smoothed, mean, weight = [], 0.0, 0.0
+    for value in values:
+        weight = SMOOTHING * weight + 1.0
+        mean += (value - mean) / weight
+        smoothed.append(mean)
+    return smoothed
 
 
-def plot_losses(path: Path, runs: dict[str, Run], losses: dict[str, list[dict]]) -> None:
-    """Reconstruction loss against steps: training smoothed and thin, validation with its points."""
+def plot_losses(path: Path, curves: dict[str, list[dict]]) -> None:
+    """Reconstruction loss against steps, by label: training smoothed and thin, validation with its points."""
     from matplotlib.figure import Figure  # slow to import
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
-    for k, (name, run) in enumerate(runs.items()):
-        rows = {split: [row for row in losses[name] if row["split"] == split] for split in ("train", "valid")}
-        steps, values = ([float(row[key]) for row in rows["train"]] for key in ("step", "recon"))
-        smooth = [sum(values[max(0, i - 9) : i + 1]) / len(values[max(0, i - 9) : i + 1]) for i in range(len(values))]
-        axes.plot(steps, smooth, color=f"C{k}", lw=0.8, alpha=0.6)
-        steps, values = ([float(row[key]) for row in rows["valid"]] for key in ("step", "recon"))
-        axes.plot(steps, values, color=f"C{k}", marker=".", label=run.label)
+    lowest, highest = [], []
+    for k, (label, rows) in enumerate(curves.items()):
+        steps, losses = {}, {}
+        for split in ("train", "valid"):
+            chosen = [row for row in rows if row["split"] == split]
+            steps[split], losses[split] = ([float(row[key]) for row in chosen] for key in ("step", "recon"))
+        smoothed = smooth(losses["train"])
+        axes.plot(steps["train"], smoothed, color=f"C{k}", lw=0.8, alpha=0.7)
+        axes.plot(steps["valid"], losses["valid"], color=f"C{k}", marker=".", ms=3, label=label)
+        lowest.append(min(smoothed + losses["valid"]))
+        highest += smoothed[len(smoothed) // 20 :][:1]  # what the first twentieth falls by would fill the figure
+    if highest:
+        axes.set_ylim(min(lowest) - 0.02, max(highest) + 0.02)
     axes.set(xlabel="step", ylabel="reconstruction loss", title="validation (points) and smoothed training (thin)")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
 
 
-def experiment(args) -> str:
-    """Train and score every model of the set, writing the files -> ``results.md``."""
-    directory = Path(args.experiment_dir)
-    assets = Path(args.assets_dir or directory)
-    assets.mkdir(parents=True, exist_ok=True)
-    runs = {name: run for name, run in SETS[args.set].items() if not args.only or name in args.only}
-    if not runs:
-        raise ValueError(f"--only {' '.join(args.only)}: the set {args.set} has {', '.join(SETS[args.set])}")
-    reports, losses = {}, {}
-    for name, run in runs.items():
-        print(f"{name}: {run.label}", flush=True)
-        train_model(directory / name, args.data_dir, ",".join(filter(None, [SMALL, run.hparams, args.hparams])))
-        reports[name] = score_model(directory / name, args.data_dir, args.split)
-        losses[name] = read_losses(directory / name)
-        write_file(assets / f"report_{name}.md", (directory / name / "evaluation" / f"{args.split}.md").read_bytes())
-    plot_losses(assets / "loss-r.png", runs, losses)
-    text = results_text(runs, reports, losses)
-    write_file(assets / "results.md", text.encode())
-    return text
+def show_latent(path: Path, directories: dict[str, Path], split: str) -> None:
+    """The latent codes of several models of the same data side by side."""
+    codes = {}
+    for label, weights in directories.items():
+        with np.load(weights.parent / "evaluation" / f"{weights.name}_{split}" / "latent.npz") as stored:
+            codes[label], labels, names = stored["codes"], stored["labels"], [str(name) for name in stored["names"]]
+    plot_latent(path, codes, labels, names, 0)
+
+
+def experiment(args: argparse.Namespace) -> list[str]:
+    """Train and score every model of the set with every seed, writing the files -> a line of each."""
+    chosen, out = SETS[args.set], Path(args.results_dir or args.experiment_dir)
+    names = args.only or list(chosen.runs)
+    if set(names) - set(chosen.runs):
+        raise ValueError(f"--only {' '.join(args.only)}: the set {args.set} has {', '.join(chosen.runs)}")
+    out.mkdir(parents=True, exist_ok=True)
+    lines, steps = [], args.steps or chosen.steps
+    for seed in args.seeds:  # all models with one seed first: what can be compared early
+        for name in names:
+            report = run_model(args, name, seed)
+            at = list(report["rec"])[-1]
+            lines.append(
+                f"{name}, seed {seed}: loss per point {report['loss_per_point']:.4f}, Rec "
+                f"{report['rec'][at]['value']:.3f} at temperature {at}"
+            )
+    runs = {chosen.runs[name].label: Path(args.experiment_dir, f"{name}_seed{args.seeds[0]}") for name in names}
+    curves = {label: read_metrics(directory / "log" / "metrics.csv") for label, directory in runs.items()}
+    curves = {label: [row for row in rows if int(row["step"]) < steps] for label, rows in curves.items()}
+    plot_losses(out / f"{args.set}_losses.png", curves)
+    weights = {label: directory / f"best_of_{steps}" for label, directory in runs.items()}
+    show_latent(out / f"{args.set}_latent.png", weights, args.split)
+    return lines
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -184,10 +256,12 @@ def experiment(args) -> str:
 def parse_args(argv) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
-    parser.add_argument("--experiment_dir", default="outputs/experiment", help="where runs and results go")
-    parser.add_argument("--assets_dir", help="where results go, if not to --experiment_dir")
+    parser.add_argument("--experiment_dir", default="outputs/experiment", help="where runs go")
+    parser.add_argument("--results_dir", help="where results go, if not to --experiment_dir")
     parser.add_argument("--set", default="paper", choices=SETS, help="which models")
     parser.add_argument("--only", nargs="+", default=[], help="names of the set's models, if not all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="each model is trained once with each")
+    parser.add_argument("--steps", type=int, help="of each run, if not the set's")
     parser.add_argument("--hparams", default="", help='changes for all models: "key=value,list=[a,b]"')
     parser.add_argument("--split", default="test", choices=SPLITS, help="which drawings to score on")
     return parser.parse_args(argv)
@@ -197,11 +271,11 @@ def main(argv=None) -> int:
     """Compare as the command line says -> exit code."""
     args = parse_args(argv)
     try:
-        print(experiment(args))
+        print("\n".join(experiment(args)))
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on", file=sys.stderr)
         return 130
-    print(f"written to {args.assets_dir or args.experiment_dir}")
+    print(f"written to {args.results_dir or args.experiment_dir}")
     return 0
 
 

@@ -49,6 +49,7 @@ from utils import DataLoader, category_name, get_bounds, lines_to_strokes, strok
 TEMPERATURES = tuple(round(0.1 * k, 1) for k in range(1, 11))
 GRID_ROWS = 3
 GRID_SPACING = 20.0  # units of normalised strokes between the centres of drawings
+FILES = ("sample_gt.svg", "sample_pred_cond.svg", "sample_pred_cond_100.svg")  # as the original names them
 GALLERY_TEMPERATURES = (0.1, 0.3, 0.6, 1.0)
 
 
@@ -81,10 +82,9 @@ def sample_drawings(sampler: Sampler, loader: DataLoader, indices: np.ndarray) -
 
 
 def write_drawings(directory: Path, truth: np.ndarray, drawings: list[np.ndarray]) -> None:
-    """The three SVG files of one test drawing, named as the original names them."""
-    draw_strokes(truth, directory / "sample_gt.svg")
-    draw_strokes(drawings[0], directory / "sample_pred_cond.svg")
-    draw_strokes(join_drawings(drawings, len(TEMPERATURES)), directory / "sample_pred_cond_100.svg")
+    """The three SVG files of one test drawing."""
+    for name, drawing in zip(FILES, (truth, drawings[0], join_drawings(drawings, len(TEMPERATURES))), strict=True):
+        draw_strokes(drawing, directory / name)
 
 
 def temperature_tiles(drawings: list[np.ndarray]) -> list[Tile]:
@@ -101,9 +101,9 @@ def draw_test_drawings(args: argparse.Namespace, sampler: Sampler) -> list[Row]:
         truth, category = loader.strokes(index), category_name(hps.data_set[loader.labels[index]])
         write_drawings(Path(args.sampling_dir, str(index)), truth, drawings)
         seen = bitmap_tile(loader.images[index], *["as a bitmap"] * sampler.model.reads_strokes)
-        person = Tile("person", "the person's", truth, written=False)
+        person = Tile("person", "the person's", truth, given=True, written=False)
         tiles = [seen, person, *temperature_tiles(drawings[: len(TEMPERATURES)])]
-        rows.append(Row(str(index), f"{category} {index}", tiles, category))
+        rows.append(Row(str(index), f"{category} {index}", tiles, category, FILES))
     return rows
 
 
@@ -125,10 +125,11 @@ def gallery_rows(rows: list[Row]) -> list[Row]:
 def draw_images(sampler: Sampler, paths: list[str]) -> list[Row]:
     """Drawings of any images: a row for each image."""
     sampler.require_images("--image")
-    files, images = sampler.load_images(paths)
+    pictures = sampler.load_pictures(paths)
+    images = np.stack([picture.bitmap for picture in pictures])
     drawings = sampler.draw(sampler.encode(images), content_keys(images), images=images)
-    rows = zip(unique_names(files), images, drawings, strict=True)
-    return [Row(name, name, [bitmap_tile(image), *sampler.tiles(drawings)]) for name, image, drawings in rows]
+    rows = zip(unique_names([picture.path for picture in pictures]), pictures, drawings, strict=True)
+    return [Row(name, name, [*picture.tiles(), *sampler.tiles(drawings)]) for name, picture, drawings in rows]
 
 
 def draw_unconditionally(sampler: Sampler, sampling_dir: Path, num: int) -> list[Row]:

@@ -15,10 +15,10 @@ from quiet_tensorflow import describe_device, tf
 
 import argparse
 import contextlib
+import itertools
 import math
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ from snapshots import CONFIG_NAME, LATEST_DIR, Snapshots, load_hparams, load_sna
 from utils import Batch, DataLoader, line_width_pixels, load_dataset
 
 LOG_EVERY = 20  # steps, as in the original
-MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends
+MAX_SKIPPED_IN_A_ROW = 20  # updates that were not finite; then the run ends, when it next looks
 NOT_FINITE_CODE = 4  # its exit code
 CPU_MICROBATCHES = 2  # of a batch, computed side by side
 
@@ -60,8 +60,7 @@ class Trainer:
         with self.context.strategy.scope():
             self.model = Model(hps)
             self.variables = list(self.model.trainable_variables)
-            clip = hps.grad_clip if self.context.single else None
-            self.optimizer = tf.keras.optimizers.Adam(hps.learning_rate, 0.9, 0.999, 1e-8, clipvalue=clip)
+            self.optimizer = tf.keras.optimizers.Adam(hps.learning_rate, 0.9, 0.999, 1e-8)
             self.optimizer.build(self.variables)
         self.compiled = set()
         self.next_step = tf.Variable(0, dtype=tf.int64)
@@ -130,17 +129,19 @@ class Trainer:
 
     def compute_gradients(self, microbatches, kl_weight):
         """On a replica: the losses of all replicas' drawings and their gradients, the same on every one."""
-        drawings = self.context.all_reduce(count_drawings(microbatches))
+        all_reduce, replicas = self.context.all_reduce, self.context.strategy.num_replicas_in_sync
+        drawings = all_reduce(count_drawings(microbatches))
         with tf.GradientTape() as tape:
-            losses = self.context.add_others(self.mean_losses(microbatches, drawings, training=True))
+            losses = all_reduce(self.mean_losses(microbatches, drawings, training=True))
             cost = self.total_cost(losses, kl_weight)
-        gradients = self.context.all_reduce(tape.gradient(cost, self.variables))
+        share = tf.fill([], 1.0 / replicas)  # of the cost: a sum's gradient is the sum of those of all who have it
+        gradients = all_reduce(tape.gradient(cost, self.variables, share))
         return {"cost": cost, **losses}, gradients
 
     @tf.function(reduce_retracing=True, autograph=False)  # converting the code takes longer than compiling it
     def train_step(self, microbatches, learning_rate, kl_weight):
         """One optimiser step -> the named losses. A cost or gradient that is not finite changes no weight."""
-        losses, gradients = self.context.run(self.compute_gradients, microbatches, kl_weight)
+        losses, gradients = self.context.strategy.run(self.compute_gradients, (microbatches, kl_weight))
         losses = self.context.first_replica(losses)
         sums = [losses["cost"], *self.context.first_replica(gradients)]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in sums])
@@ -155,7 +156,8 @@ class Trainer:
             self.skipped_updates.assign_add(1)
 
         tf.cond(finite, apply, skip)
-        self.next_step.assign_add(1)
+        with tf.control_dependencies([finite]):  # not before: if a worker is lost, this step has not been taken
+            self.next_step.assign_add(1)
         return losses
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -177,42 +179,47 @@ class Trainer:
         """This worker's batch of a step, the same in every run of the same seed."""
         return loader.random_batch(np.random.default_rng(seed_for(self.hps.seed, "batch", step, self.context.index)))
 
+    def batches(self, loader: DataLoader, first: int):
+        """For each step from ``first`` on, what ``update`` takes: microbatches of each of this worker's replicas."""
+        replicas, failures = self.context.replicas, []
+
+        def make():
+            try:
+                for step in itertools.count(first):
+                    batch = self.random_batch(loader, step)
+                    for place, replica in enumerate(replicas):
+                        yield self._split(batch, "train", step, replica, place, len(replicas))
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        values = make()
+        head = next(values)
+        iterator = self.context.distribute(itertools.chain([head], values), specs_of_any_size(head))
+        rate = tf.TensorSpec([], tf.float32)
+        self._compile(self.train_step, iterator.element_spec, rate, rate)
+        try:
+            yield from iterator
+        except tf.errors.OpError as error:
+            raise (failures or [error])[0] from None  # not as TensorFlow tells of it
+
     def _split(self, batch: Batch, purpose: str, step: int, replica: int, first: int = 0, every: int = 1) -> tuple:
         """A replica's microbatches of a worker's batch, as many as there are drawings for, each with a seed."""
         count = max(1, min(self.microbatches, len(range(first, len(batch.lengths), every))))
-        found = []
-        for part in range(count):
-            own = batch.shard(first + part * every, count * every)
-            seed = stateless_seed(seed_for(self.hps.seed, purpose, step, replica, part))
-            found.append((Batch(*map(tf.constant, own)), tf.constant(seed)))
-        return tuple(found)
+        seeds = (stateless_seed(seed_for(self.hps.seed, purpose, step, replica, part)) for part in range(count))
+        return tuple((batch.shard(first + part * every, count * every), seed) for part, seed in enumerate(seeds))
 
-    def _compile_for_any_size(self, function, microbatches, *others):
+    def _compile(self, function, *specs):
         """Compile once for any number of drawings and points; TensorFlow would do it for the first, then again."""
-        key = (function, len(microbatches))
-        if not self.context.single or key in self.compiled or tf.config.functions_run_eagerly():
-            return
-        batch, seed = microbatches[0]
-        batch = Batch(*(tf.TensorSpec([None, *field.shape[1:]], field.dtype) for field in batch))
-        specs = ((batch, tf.TensorSpec.from_tensor(seed)),) * len(microbatches)
-        function.get_concrete_function(specs, *map(tf.TensorSpec.from_tensor, others))
-        self.compiled.add(key)
+        if (function, specs) not in self.compiled and not tf.config.functions_run_eagerly():
+            function.get_concrete_function(*specs)
+            self.compiled.add((function, specs))
 
-    def update(self, batch: Batch, step: int) -> dict[str, float]:
-        """``train_step`` on this worker's batch of a step."""
-        first, every = self.context.replicas[0], len(self.context.replicas)
-
-        def microbatches(replica):
-            return self._split(batch, "train", step, replica, replica - first, every)
-
+    def update(self, microbatches, step: int) -> dict[str, tf.Tensor]:
+        """``train_step`` on what ``batches`` gave for a step; the losses are there once they are read."""
         rates = self.rates(step)
-        arguments = (
-            self.context.for_each_replica(microbatches),
-            tf.constant(rates["lr"], tf.float32),
-            tf.constant(rates.get("klw", 0.0), tf.float32),
-        )
-        self._compile_for_any_size(self.train_step, *arguments)
-        return {name: float(value) for name, value in self.train_step(*arguments).items()}
+        rates = [tf.constant(rates.get(name, 0.0), tf.float32) for name in ("lr", "klw")]
+        return self.train_step(microbatches, *rates)
 
     def evaluate(self, loader: DataLoader) -> dict[str, float]:
         """The losses over a whole split, every drawing weighing the same; z with noise, as in the original."""
@@ -220,8 +227,8 @@ class Trainer:
         for i in range(loader.num_batches):
             batch = loader.get_batch(i)
             microbatches = self._split(batch, "valid", i, self.context.index)
-            self._compile_for_any_size(self.valid_step, microbatches)
-            losses = self.valid_step(microbatches)
+            self._compile(self.valid_step, specs_of_any_size(microbatches))
+            losses = self.valid_step(tf.nest.map_structure(tf.constant, microbatches))
             names, drawings = list(losses), drawings + len(batch.lengths)
             totals += np.array([float(value) for value in losses.values()]) * len(batch.lengths)
         *totals, drawings = self.context.sum(np.array([*totals, drawings]))
@@ -233,6 +240,13 @@ def count_drawings(microbatches) -> tf.Tensor:
     return tf.cast(sum(tf.size(batch.lengths) for batch, _ in microbatches), tf.float32)
 
 
+def specs_of_any_size(microbatches: tuple) -> tuple:
+    """What microbatches ``_split`` makes, of any number of drawings and points."""
+    batch, seed = microbatches[0]
+    batch = Batch(*(tf.TensorSpec([None, *field.shape[1:]], field.dtype) for field in batch))
+    return ((batch, tf.TensorSpec(seed.shape, seed.dtype)),) * len(microbatches)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # The training loop
 
@@ -241,18 +255,20 @@ def train(trainer: Trainer, loaders: tuple, snapshots: Snapshots, log: RunLog) -
     """Train up to ``num_steps`` -> exit code: 0 done or stopped, ``NOT_FINITE_CODE`` if numbers went bad."""
     hps, train_set = trainer.hps, loaders[0]
     first, step, train_seconds, saved_at = int(trainer.next_step), int(trainer.next_step), 0.0, time.time()
-    with StopRequest() as stop, ThreadPoolExecutor(1) as pool, Progress(first, hps.num_steps) as bar:
-        pending = pool.submit(trainer.random_batch, train_set, step)
+    batches = trainer.batches(train_set, step)  # none yet
+    with StopRequest() as stop, Progress(first, hps.num_steps) as bar:
         while step < hps.num_steps and not trainer.context.any(stop.signal is not None):
-            began, batch = time.time(), pending.result()
-            pending = pool.submit(trainer.random_batch, train_set, step + 1)
-            losses = trainer.update(batch, step)
-            bar.step_done(step, f"cost {losses['cost']:.4f}")
+            began = time.time()
+            losses = trainer.update(next(batches), step)
+            if step % LOG_EVERY == 0 or step == first:  # not at every step: a device is waited for
+                losses = {name: float(value) for name, value in losses.items()}
+                remark, skipped = f"cost {losses['cost']:.4f}", int(trainer.skipped_in_a_row)
+            bar.step_done(step, remark)
             train_seconds += time.time() - began
             if step % LOG_EVERY == 0 and step > 0:
                 log.train(step, trainer.rates(step), losses, train_seconds)
                 train_seconds = 0.0
-            if int(trainer.skipped_in_a_row) >= MAX_SKIPPED_IN_A_ROW:
+            if skipped >= MAX_SKIPPED_IN_A_ROW:
                 good = f"the last good snapshot is {snapshots.newest}; go on from it"
                 good = good if snapshots.newest else "there is no snapshot; begin anew"
                 log.info(
@@ -310,7 +326,7 @@ def finish(trainer: Trainer, loaders: tuple, log, snapshots, first: int, stopped
 
 def parse_args(argv) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/")
+    parser.add_argument("--data_dir", default="datasets", help="holds npz/ and bitmap/, and gets packed/")
     parser.add_argument("--log_root", default="outputs/log", help="where curves go")
     parser.add_argument("--snapshot_root", default="outputs/snapshot", help="where weights go")
     parser.add_argument("--preset", default="default", choices=PRESETS, help="a set of hyper-parameters")
@@ -387,18 +403,20 @@ def log_run_summary(trainer: Trainer, loaders: tuple) -> None:
     size = sum(int(np.prod(v.shape)) for v in trainer.variables)
     steps = f"steps {int(trainer.next_step)} to {hps.num_steps}"
     print(f"{hps.dec_model} decoder, {size:,} weights, seed {hps.seed}, {steps}; {describe_device()}", flush=True)
+    if hps.precision != "float32" and not tf.config.list_physical_devices("GPU"):
+        print(f"precision={hps.precision} is meant for a GPU: on a CPU it is slow", flush=True)
 
 
 def run_worker(args, context: DistributedContext) -> int:
     """Train as one of the workers -> exit code."""
     hps = HParams.from_json(context.broadcast_string(choose_hparams(args).to_json() if context.is_chief else ""))
-    shard = (context.index, context.count)
+    shard, batch_size = (context.index, context.count), context.share(hps.batch_size)
     *loaders, hps = load_dataset(args.data_dir, hps, rasterize=rasterize_all, shard=shard)
     train_set = loaders[0]
     context.assert_equal_across_workers(
         [hps.max_seq_len, train_set.skipped, *train_set.category_scale_factors.values()]
     )
-    train_set.batch_size *= len(context.replicas)
+    train_set.batch_size = batch_size
     roots = Path(args.snapshot_root), Path(args.log_root)
     locks = (
         lock_output_dirs(*roots, args.resume_training, args.overwrite) if context.is_chief else contextlib.ExitStack()

@@ -7,22 +7,38 @@ Formats
 """
 
 import functools
-import hashlib
 import io
+import math
 import os
 import zipfile
 from collections.abc import Callable
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from safe_npz import SPLITS, load_strokes
+from packed_store import (
+    DRAWING_SETTINGS,
+    PackedCategory,
+    PackedStrokes,
+    PooledStrokes,
+    is_packed,
+    npz_path,
+    open_packed,
+    pooled_scale_factor,
+    write_file,
+)
+from packed_store import OFFSET_LIMIT as OFFSET_LIMIT  # these are found here by scripts and users
+from packed_store import get_scale_factor as get_scale_factor
+from packed_store import load_packed_strokes as load_packed_strokes
+from packed_store import remove_stale_temporaries as remove_stale_temporaries
+from packed_store import strokes_digest as strokes_digest
+from safe_npz import SPLITS
+from safe_npz import load_strokes as load_strokes
+from script import run_python
+from seeds import seed_for
 
-OFFSET_LIMIT = 1000.0  # a larger offset is a fault of the recording; as in the original
-
-# How a drawing becomes a bitmap (spec of the original): bitmap files carry these, so stale ones are found.
-DRAWING_SETTINGS = {"factor": 0.2, "padding": 10.0, "line_width": 1.0, "miter_limit": 4.0}
+PACKED_BY_SCRIPT = 1 << 25  # bytes of .npz that are worth the start of other processes, and a line on progress
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -134,29 +150,6 @@ def slerp(p0: np.ndarray, p1: np.ndarray, t: float) -> np.ndarray:
 # Files
 
 
-def write_file(path: str | Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old one or the whole new one, making its directory."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def remove_stale_temporaries(directory: Path) -> None:
-    """Delete what a killed process was writing with ``write_file``."""
-    for part in directory.glob(".*.part") if os.name != "nt" else ():  # there, signal 0 is Ctrl-C
-        try:
-            os.kill(int(part.suffixes[-2][1:]), 0)  # is that process still there?
-        except (ProcessLookupError, ValueError, IndexError):
-            part.unlink(missing_ok=True)
-        except OSError:
-            pass
-
-
 def save_strokes(path: str | Path, strokes: dict[str, list[np.ndarray]]) -> None:
     """Write a category, stroke-3 drawings by split, as ``load_strokes`` and QuickDraw's users read it."""
     arrays = {}
@@ -173,121 +166,6 @@ def save_strokes(path: str | Path, strokes: dict[str, list[np.ndarray]]) -> None
 # Data sets
 
 
-class PackedStrokes(NamedTuple):
-    """Stroke-3 drawings laid end to end, so that a batch needs no Python loop."""
-
-    points: np.ndarray  # [total, 3] float32
-    starts: np.ndarray  # [n] first row of each drawing
-    lengths: np.ndarray  # [n]
-
-    @classmethod
-    def pack(cls, drawings: list[np.ndarray]) -> "PackedStrokes":
-        """Lay drawings end to end, their offsets clamped to +-1000."""
-        lengths = np.array([len(drawing) for drawing in drawings], np.int64)
-        points = np.concatenate(drawings) if drawings else np.zeros((0, 3))
-        limits = [OFFSET_LIMIT, OFFSET_LIMIT, 1]  # before float32, which far offsets would overflow
-        points = np.clip(points, np.negative(limits), limits).astype(np.float32)
-        return cls.from_packed(points, lengths)
-
-    @classmethod
-    def from_packed(cls, points: np.ndarray, lengths: np.ndarray) -> "PackedStrokes":
-        """Drawings that lie end to end already, in place."""
-        return cls(points, np.cumsum(lengths) - lengths, lengths)
-
-    @classmethod
-    def concatenate(cls, parts: "list[PackedStrokes]") -> "PackedStrokes":
-        """The drawings of several, in their order."""
-        return cls.from_packed(
-            np.concatenate([part.points for part in parts]), np.concatenate([part.lengths for part in parts])
-        )
-
-    def gather(self, indices: np.ndarray) -> "PackedStrokes":
-        """Some of the drawings, copied."""
-        lengths = self.lengths[indices]
-        rows = np.arange(lengths.sum()) + np.repeat(self.starts[indices] - np.cumsum(lengths) + lengths, lengths)
-        return self.from_packed(self.points[rows], lengths)
-
-    def drawings(self) -> list[np.ndarray]:
-        """Each drawing ``[n, 3]``, as a view."""
-        return np.split(self.points, self.starts[1:]) if len(self.starts) else []
-
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest (x, y) of each drawing, seen from its first point: two ``[n, 2]``."""
-        if not len(self.starts):
-            return np.zeros((0, 2)), np.zeros((0, 2))
-        travelled = np.cumsum(self.points[:, :2], axis=0, dtype=np.float64)
-        positions = travelled - np.repeat(travelled[self.starts], self.lengths, axis=0)
-        low, high = (extreme.reduceat(positions, self.starts, axis=0) for extreme in (np.minimum, np.maximum))
-        return low, high
-
-    def centre(self) -> None:
-        """Replace each drawing's first offset by that from the centre of its bounds to its first point."""
-        low, high = self.bounds()
-        first = self.points[self.starts, :2]
-        self.points[self.starts, :2] = np.where(self.lengths[:, None] > 1, -(low + high) / 2, first)
-
-    def rescale(self, extent: float) -> None:
-        """Give each drawing's longer side so many units; a dot stays as it is."""
-        sides = self.max_extent()
-        self.points[:, :2] *= np.repeat(extent / np.where(sides > 0, sides, extent), self.lengths)[:, None]
-
-    def max_extent(self) -> np.ndarray:
-        """The longer side of each drawing's bounds ``[n]``."""
-        low, high = self.bounds()
-        return (high - low).max(axis=1)
-
-    def offset_moments(self) -> tuple[int, float, float]:
-        """(count, mean, standard deviation) of all dx and dy; all 0 if there are none."""
-        offsets = self.points[:, :2]
-        if not offsets.size:
-            return 0, 0.0, 0.0
-        return offsets.size, float(np.mean(offsets, dtype=np.float64)), float(np.std(offsets, dtype=np.float64))
-
-
-def load_packed_strokes(npz_path: str | Path) -> dict[str, PackedStrokes]:
-    """``load_strokes``, each split packed. Raises as it does."""
-    return {split: PackedStrokes.pack(drawings) for split, drawings in load_strokes(npz_path).items()}
-
-
-def get_scale_factor(train: list[np.ndarray] | PackedStrokes) -> float:
-    """Standard deviation of all dx and dy, by which strokes are divided. Raises ValueError if it is zero."""
-    packed = train if isinstance(train, PackedStrokes) else PackedStrokes.pack(train)
-    return pooled_scale_factor([packed.offset_moments()])
-
-
-def pooled_scale_factor(moments: list[tuple[int, float, float]]) -> float:
-    """``get_scale_factor`` of the drawings of several categories, from the ``offset_moments`` of each."""
-    counts, means, deviations = np.array(moments).T
-    shares = counts / max(counts.sum(), 1.0)
-    scale_factor = float(np.sqrt(shares @ deviations**2 + shares @ (means - shares @ means) ** 2))
-    if not scale_factor > 0:
-        raise ValueError("the training split has no drawing with a line in it: nothing to scale by")
-    return scale_factor
-
-
-def strokes_digest(strokes: dict[str, list[np.ndarray] | PackedStrokes]) -> str:
-    """A hash over all drawings of a category and the settings they are rasterised with: ties bitmaps to them."""
-    digest = hashlib.sha256(repr(sorted(DRAWING_SETTINGS.items())).encode())
-    for split in SPLITS:
-        packed = strokes[split] if isinstance(strokes[split], PackedStrokes) else PackedStrokes.pack(strokes[split])
-        digest.update(packed.lengths.tobytes() + packed.points.tobytes())
-    return digest.hexdigest()
-
-
-def npz_path(data_dir: str | Path, data_set: str) -> Path:
-    """Where the strokes of a category are: ``<data_dir>/npz/<category>.npz``; the ending may be left out.
-
-    ``ice_cream`` is also found as ``ice cream.npz``, as Google names it.
-    """
-    if "://" in str(data_dir):
-        raise ValueError(f"data_dir {data_dir} is an address; fetch the files first and give a directory")
-    if PureWindowsPath(data_set).name != data_set:  # splits at / and \; a downloaded model_config.json may say ../..
-        raise ValueError(f"data_set {data_set[:100]!r} is not the bare name of a file in {data_dir}/npz")
-    path = Path(data_dir) / "npz" / (data_set if data_set.endswith(".npz") else f"{data_set}.npz")
-    spaced = path.with_name(path.name.replace("_", " "))
-    return spaced if spaced.is_file() and not path.is_file() else path
-
-
 def category_name(data_set: str) -> str:
     """``"cat.npz"`` -> ``"cat"``."""
     return data_set.removesuffix(".npz")
@@ -299,23 +177,59 @@ def bitmap_path(data_dir: str | Path, data_set: str, height: int, width: int) ->
 
 
 def load_bitmaps(path: str | Path, digest: str, command: str = "python render_svg2bitmap.py") -> dict[str, np.ndarray]:
-    """Read a category's bitmaps, uint8 ``[n, H, W]`` per split, in the order of its strokes.
+    """A category's bitmaps, uint8 ``[n, H, W]`` per split, in the order of its strokes; mapped, unless compressed.
 
     Raises FileNotFoundError if there are none, ValueError if they belong to other strokes or settings; both name
     the ``command`` that makes them.
     """
     path, remedy = Path(path), f"run: {command}"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; {remedy}")
+        raise FileNotFoundError(f"{path} not found; {remedy}, or train with bitmaps=on_demand")
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            actual = str(file["digest"])
-            bitmaps = {split: file[split] for split in SPLITS} if actual == digest else {}
+            actual, bitmaps, whole = str(file["digest"]), {}, np.memmap(raw, np.uint8, "r").view(np.ndarray)
+            for split in SPLITS if actual == digest else ():
+                mapped = _map_member(whole, file.zip, split)
+                bitmaps[split] = file[split] if mapped is None else mapped
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
         raise ValueError(f"{path} is no readable bitmap file ({error}); {remedy} --overwrite") from None
     if actual != digest:
         raise ValueError(f"{path} was made from other strokes or settings than those in npz/; {remedy}")
     return bitmaps
+
+
+def _map_member(whole: np.ndarray, archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
+    """An array of bytes in an open ``.npz`` that is mapped as a whole, None if it does not lie there as it is."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream) if version == (1, 0) else (0, 0, 0)
+        size = member.file_size - stream.tell()
+    if member.compress_type != zipfile.ZIP_STORED or fortran_order or dtype != np.uint8 or math.prod(shape) != size:
+        return None
+    name_length, extra_length = whole[member.header_offset + 26 :][:4].view("<u2").tolist()  # the local header's own
+    start = member.header_offset + 30 + name_length + extra_length + member.file_size - size
+    return whole[start : start + size].reshape(shape)
+
+
+class Bitmaps:
+    """Bitmaps uint8 ``[n, H, W]`` that are read or made as they are asked for; indexed as an array is."""
+
+    def __init__(self, shape: tuple[int, int, int], make: Callable[[np.ndarray], np.ndarray]):
+        self.shape, self.make = shape, make  # make(indices [k]) -> [k, H, W]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key) -> np.ndarray:
+        rows, *within = key if isinstance(key, tuple) else (key,)
+        is_index = isinstance(rows, np.ndarray) and rows.dtype != bool
+        indices = rows if is_index else np.arange(len(self))[rows]
+        bitmaps = self.make(np.atleast_1d(indices))
+        return bitmaps[(slice(None) if np.ndim(indices) else 0, *within)]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or np.uint8, copy=False)
 
 
 class Batch(NamedTuple):
@@ -336,9 +250,10 @@ class Batch(NamedTuple):
 class DataLoader:
     """Batches of one split, its drawings in order of length.
 
-    ``strokes`` are stroke-3 drawings, divided here by ``scale_factor``; ``images`` uint8 ``[n, H, W]`` and
-    ``labels`` (category numbers) belong to them one by one. ``centred`` drawings begin at the centre of
-    their bounds, which is the centre of their bitmap, instead of at their first point.
+    ``strokes`` are stroke-3 drawings; they stay where they are, and those of a batch are copied, divided by
+    ``scale_factor``. ``images`` uint8 ``[n, H, W]`` and ``labels`` (category numbers) belong to them one by one.
+    ``centred`` drawings begin at the centre of their bounds, which is the centre of their bitmap, instead of at their
+    first point; the longer side of all is ``extent`` units, if that is not 0.
 
     Training batches are augmented: axes stretched by 1 +- ``random_scale_factor``, drawings turned by up to
     ``random_rotation`` degrees, mirrored left to right with ``mirror_prob``, points dropped with
@@ -348,7 +263,7 @@ class DataLoader:
 
     def __init__(
         self,
-        strokes: list[np.ndarray] | PackedStrokes,
+        strokes: list[np.ndarray] | PackedStrokes | PooledStrokes,
         images: np.ndarray | None = None,
         labels: np.ndarray | None = None,
         *,
@@ -365,14 +280,16 @@ class DataLoader:
         bitmap_noise: float = 0.0,
         seed: int = 0,
     ):
-        packed = strokes if isinstance(strokes, PackedStrokes) else PackedStrokes.pack(strokes)
-        self.order = np.argsort(packed.lengths, kind="stable")  # index in the list given, for each index in the loader
-        self.packed = packed.gather(self.order)
-        self.packed.points[:, :2] /= scale_factor
+        if not isinstance(strokes, PooledStrokes):
+            packed = strokes if isinstance(strokes, PackedStrokes) else PackedStrokes.pack(strokes)
+            strokes = PooledStrokes.pool([packed], [np.arange(len(packed.lengths))])
+        # Index in the list given, for each index in the loader. Numbers of 16 bits are sorted ten times as fast.
+        short = strokes.lengths.astype(np.min_scalar_type(strokes.lengths.max(initial=0)))
+        self.order = np.argsort(short, kind="stable")
+        self.pooled = strokes.select(self.order)
         self.centred, self.extent, self.bitmap_noise = centred, extent, bitmap_noise
-        self._place(self.packed)
         self.images = np.zeros((len(self), 0, 0), np.uint8) if images is None else images[self.order]
-        self.labels = np.zeros(len(self), np.int64) if labels is None else np.asarray(labels)[self.order]
+        self.labels = self.pooled.labels if labels is None else np.asarray(labels)[self.order]
         self.scale_factor = scale_factor
         self.category_scale_factors = {}  # category -> its own scale factor, by which its bitmaps were drawn
         self.skipped = 0  # drawings of all splits that were longer than max_seq_len
@@ -386,12 +303,12 @@ class DataLoader:
         self.rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
-        return len(self.packed.lengths)
+        return len(self.lengths)
 
     @property
     def lengths(self) -> np.ndarray:
         """Points of each drawing ``[n]``."""
-        return self.packed.lengths
+        return self.pooled.lengths
 
     @property
     def num_batches(self) -> int:
@@ -400,13 +317,20 @@ class DataLoader:
 
     def strokes(self, index: int) -> np.ndarray:
         """One normalised stroke-3 drawing ``[n, 3]``."""
-        return self.packed.gather(np.array([index])).points
+        return self.gather(np.array([index])).points
+
+    def gather(self, indices: np.ndarray) -> PackedStrokes:
+        """Normalised drawings, in place on their pages, copied."""
+        strokes = self.pooled.gather(indices)
+        strokes.points[:, :2] /= self.scale_factor
+        self._place(strokes)
+        return strokes
 
     def random_batch(self, rng: np.random.Generator | None = None) -> Batch:
         """``batch_size`` distinct drawings at random (all, if there are fewer), augmented."""
         rng = self.rng if rng is None else rng
         indices = rng.choice(len(self), min(self.batch_size, len(self)), replace=False)
-        batch = self._batch(indices, self._augment(self.packed.gather(indices), rng), self.rasterize)
+        batch = self._batch(indices, self._augment(self.gather(indices), rng), self.rasterize)
         return batch._replace(images=add_bitmap_noise(batch.images, self.bitmap_noise, rng))
 
     def get_batch(self, i: int) -> Batch:
@@ -414,7 +338,7 @@ class DataLoader:
         if not 0 <= i < self.num_batches:
             raise IndexError(f"batch {i} of {self.num_batches}")
         indices = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, len(self)))
-        return self._batch(indices, self.packed.gather(indices))
+        return self._batch(indices, self.gather(indices))
 
     def _batch(self, indices: np.ndarray, strokes: PackedStrokes, rasterize: Callable | None = None) -> Batch:
         """All fields of a batch but for the strokes as they are stored, unless bitmaps are rasterised anew."""
@@ -505,54 +429,63 @@ def rasterize_augmented(rasterize: Callable, hps, rescale: np.ndarray, drawings,
     return rasterize(rescaled, hps.img_H, hps.img_W)
 
 
-class _Category(NamedTuple):
-    """One category without its too long drawings; strokes and bitmaps are a worker's shard of them."""
-
-    strokes: dict[str, PackedStrokes]  # by split
-    bitmaps: dict[str, np.ndarray]
-    scale_factor: float
-    moments: tuple[int, float, float]
-    longest: int
-    skipped: int
-
-
-def _read_category(data_dir, data_set: str, hps, images: bool, shard: tuple[int, int]) -> _Category:
-    path = npz_path(data_dir, data_set)
-    whole = load_packed_strokes(path)
-    try:
-        scale_factor = get_scale_factor(whole["train"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    stored = images and hps.conditional and not hps.drawing_extent
-    bitmaps = _read_bitmaps(data_dir, data_set, hps, whole) if stored else None
-    fits = {split: np.flatnonzero(whole[split].lengths <= hps.max_seq_len) for split in SPLITS}
-    moments = whole["train"].gather(fits["train"]).offset_moments()
-    longest = max(int(whole[split].lengths[fits[split]].max(initial=0)) for split in SPLITS)
-    skipped = sum(len(whole[split].lengths) - len(fits[split]) for split in SPLITS)
-    own = {split: fits[split][shard[0] :: shard[1]] for split in SPLITS}
-    return _Category(
-        {split: whole[split].gather(own[split]) for split in SPLITS},
-        {
-            split: np.zeros((len(own[split]), 0, 0), np.uint8) if bitmaps is None else bitmaps[split][own[split]]
-            for split in SPLITS
-        },
-        scale_factor,
-        moments,
-        longest,
-        skipped,
-    )
+def _open_categories(data_dir, hps) -> list[PackedCategory]:
+    """All categories; those that are not packed yet are packed, by the script of bitmaps if that takes a while."""
+    paths = [npz_path(data_dir, data_set) for data_set in hps.data_set]
+    stale = [path for path in paths if path.is_file() and not is_packed(path)]
+    if sum(path.stat().st_size for path in stale) > PACKED_BY_SCRIPT and os.access(data_dir, os.W_OK):
+        asked = f"data_set=[{','.join(path.stem for path in stale)}],max_seq_len={hps.max_seq_len},bitmaps=on_demand"
+        run_python("render_svg2bitmap.py", "--data_dir", data_dir, "--hparams", asked)
+    return [open_packed(path, hps.max_seq_len) for path in paths]
 
 
-def _read_bitmaps(data_dir, data_set: str, hps, strokes: dict[str, PackedStrokes]) -> dict[str, np.ndarray]:
+def _choose(categories: list[PackedCategory], split: str, hps, shard: tuple[int, int]) -> list[np.ndarray]:
+    """Indices of a worker's drawings of each category: those that are not too long, or a sample of them."""
+    fits = [np.flatnonzero(category.strokes[split].lengths <= hps.max_seq_len) for category in categories]
+    ends = np.cumsum([len(indices) for indices in fits])
+    if split != "train" and 0 < hps.valid_drawings < ends[-1]:
+        rng = np.random.default_rng(seed_for(0, "subset", SPLITS.index(split)))  # the same for runs of all seeds
+        sample = np.sort(rng.choice(ends[-1], hps.valid_drawings, replace=False))
+        parts = np.split(sample, np.searchsorted(sample, ends[:-1]))
+        fits = [indices[part - end + len(indices)] for indices, part, end in zip(fits, parts, ends, strict=True)]
+    return [indices[shard[0] :: shard[1]] for indices in fits]
+
+
+def _read_bitmaps(data_dir, data_set: str, hps, category: PackedCategory) -> dict[str, np.ndarray]:
     path = bitmap_path(data_dir, data_set, hps.img_H, hps.img_W)
     asked = f"data_set=[{','.join(hps.data_set)}],img_H={hps.img_H},img_W={hps.img_W}"
     command = f'python render_svg2bitmap.py --data_dir {data_dir} --hparams="{asked}"'
-    bitmaps = load_bitmaps(path, strokes_digest(strokes), command)
+    bitmaps = load_bitmaps(path, category.digest, command)
     for split in SPLITS:
-        expected = (len(strokes[split].lengths), hps.img_H, hps.img_W)
+        expected = (len(category.strokes[split].lengths), hps.img_H, hps.img_W)
         if bitmaps[split].shape != expected or bitmaps[split].dtype != np.uint8:
             raise ValueError(f"{path}, split {split}: expected uint8 {expected}; run: {command} --overwrite")
     return bitmaps
+
+
+def _stored_bitmaps(loader: DataLoader, sources: list[np.ndarray], rows: np.ndarray, hps) -> Bitmaps:
+    """Each drawing's bitmap, in a row of the bitmaps of its category, sources ``[n, H, W]``."""
+
+    def read(indices):
+        chosen = zip(loader.labels[indices].tolist(), rows[indices].tolist(), strict=True)
+        bitmaps = [sources[label][row] for label, row in chosen]
+        return np.stack(bitmaps) if bitmaps else np.zeros((0, hps.img_H, hps.img_W), np.uint8)
+
+    return Bitmaps((len(loader), hps.img_H, hps.img_W), read)
+
+
+def _bitmaps_on_demand(loader: DataLoader, scale_factors: np.ndarray, rasterize: Callable, hps) -> Bitmaps:
+    """Each drawing's bitmap, rasterised whenever it is asked for, as the script of bitmaps does."""
+
+    def draw(indices):
+        if hps.drawing_extent:  # not as the stored bitmaps, each of its category's scale
+            strokes = loader.gather(indices)
+        else:
+            strokes = loader.pooled.gather(indices)
+            strokes.points[:, :2] /= np.repeat(scale_factors[loader.labels[indices]], strokes.lengths)[:, None]
+        return rasterize(strokes.drawings(), hps.img_H, hps.img_W)
+
+    return Bitmaps((len(loader), hps.img_H, hps.img_W), draw)
 
 
 def load_dataset(
@@ -562,45 +495,53 @@ def load_dataset(
     rasterize: Callable | None = None,
     shard: tuple[int, int] = (0, 1),
 ):
-    """Read the strokes and bitmaps of all ``hps.data_set`` -> (train, valid, test, hps).
+    """Open the strokes and bitmaps of all ``hps.data_set`` -> (train, valid, test, hps).
 
     The three ``DataLoader`` pool all categories; the hyper-parameters returned have ``max_seq_len`` replaced by
-    the longest drawing's. Drawings over ``hps.max_seq_len`` points are skipped; ``train.skipped`` counts them.
-    ``images=False`` reads no bitmaps; ``rasterize(drawings, H, W)`` makes those of augmented training drawings, where
-    ``hps.augment_bitmaps`` asks for it. ``shard`` (i, n) keeps drawings i, i + n, i + 2n ... of each category;
-    lengths and scale factors are those of all. Raises FileNotFoundError or ValueError with the remedy.
+    the longest drawing's. Drawings over ``hps.max_seq_len`` points are skipped; ``train.skipped`` counts them. Of more
+    than ``hps.valid_drawings`` to validate or test with, a fixed sample is taken. ``images=False`` needs no bitmaps;
+    ``rasterize(drawings, H, W)`` makes those of augmented training drawings, where ``hps.augment_bitmaps`` asks for it,
+    and all where ``hps.bitmaps`` does. ``shard`` (i, n) keeps drawings i, i + n, i + 2n ... of each category; lengths
+    and scale factors are those of all. Raises FileNotFoundError or ValueError with the remedy.
     """
-    categories = [_read_category(data_dir, data_set, hps, images, shard) for data_set in hps.data_set]
+    categories = _open_categories(data_dir, hps)
+    chosen = {split: _choose(categories, split, hps, shard) for split in SPLITS}
     for split in SPLITS:
-        if not any(len(category.strokes[split].lengths) for category in categories):
+        if not any(map(len, chosen[split])):
             whose = f"for worker {shard[0]} of {shard[1]} " if shard[1] > 1 else ""
             names = ", ".join(hps.data_set)
             raise ValueError(f"no {split} drawing of {hps.max_seq_len} points or fewer {whose}in {names}")
-    hps = hps.replace(max_seq_len=max(category.longest for category in categories))
-    scale_factor = pooled_scale_factor([category.moments for category in categories])
-    train, valid, test = (_pool(categories, split, scale_factor, hps) for split in SPLITS)
-    scales = [category.scale_factor for category in categories]
-    train.category_scale_factors = dict(zip(map(category_name, hps.data_set), scales, strict=True))
-    train.skipped = sum(category.skipped for category in categories)
-    if rasterize is not None:
-        rasterize = functools.partial(rasterize_augmented, rasterize, hps, bitmap_scales(train, hps))
-        train.rasterize = rasterize if hps.augment_bitmaps else None
-        if images and hps.conditional and hps.drawing_extent:  # not as the stored bitmaps, each of its category's scale
-            for loader in (train, valid, test):
-                loader.images = rasterize(loader.packed.drawings(), loader.labels)
+    hps = hps.replace(max_seq_len=max(category.statistics.longest for category in categories))
+    scale_factor = pooled_scale_factor([category.statistics.moments for category in categories])
+    train, valid, test = loaders = [_make_loader(categories, chosen, split, scale_factor, hps) for split in SPLITS]
+    scale_factors = [category.scale_factor for category in categories]
+    train.category_scale_factors = dict(zip(map(category_name, hps.data_set), scale_factors, strict=True))
+    train.skipped = sum(category.statistics.skipped for category in categories)
+    if rasterize is not None and hps.augment_bitmaps:
+        train.rasterize = functools.partial(rasterize_augmented, rasterize, hps, bitmap_scales(train, hps))
+    on_demand = hps.bitmaps == "on_demand"
+    if images and hps.conditional and (on_demand or hps.drawing_extent):
+        if rasterize is None:
+            raise ValueError("bitmaps=on_demand and drawing_extent need load_dataset(..., rasterize=rasterize_all)")
+        for loader in loaders:
+            bitmaps = _bitmaps_on_demand(loader, np.array(scale_factors, np.float32), rasterize, hps)
+            loader.images = bitmaps if on_demand else bitmaps[:]
+    elif images and hps.conditional:
+        pairs = zip(hps.data_set, categories, strict=True)
+        stored = [_read_bitmaps(data_dir, data_set, hps, category) for data_set, category in pairs]
+        for loader, split in zip(loaders, SPLITS, strict=True):
+            rows = np.concatenate(chosen[split])[loader.order]
+            loader.images = _stored_bitmaps(loader, [bitmaps[split] for bitmaps in stored], rows, hps)
     return train, valid, test, hps
 
 
-def _pool(categories: list[_Category], split: str, scale_factor: float, hps) -> DataLoader:
-    """The loader of all categories' drawings of a split, whose bitmaps it takes away from them."""
-    counts = [len(category.strokes[split].lengths) for category in categories]
+def _make_loader(categories: list[PackedCategory], chosen: dict, split: str, scale_factor: float, hps) -> DataLoader:
+    """The loader of all categories' drawings of a split."""
     augmentation = dict.fromkeys(
         ("random_scale_factor", "augment_stroke_prob", "random_rotation", "mirror_prob") if split == "train" else ()
     )
     return DataLoader(
-        PackedStrokes.concatenate([category.strokes.pop(split) for category in categories]),
-        np.concatenate([category.bitmaps.pop(split) for category in categories]),
-        np.repeat(np.arange(len(categories)), counts),
+        PooledStrokes.pool([category.strokes[split] for category in categories], chosen[split]),
         scale_factor=scale_factor,
         batch_size=hps.batch_size,
         max_seq_len=hps.max_seq_len,

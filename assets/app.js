@@ -13,7 +13,8 @@ const sketch = {
       for (const points of line ? [...lines, line] : lines) {
         pen.beginPath();
         pen.moveTo(...points[0]);
-        for (const point of points.length > 1 ? points.slice(1) : points) pen.lineTo(...point);
+        for (const point of points.slice(1)) pen.lineTo(...point);
+        if (points.length === 1) pen.lineTo(points[0][0] + 0.1, points[0][1]); // of no length, it would not be drawn
         pen.stroke();
       }
       element.querySelector(".hint").hidden = lines.length > 0 || line !== null;
@@ -81,7 +82,15 @@ const sketch = {
       chosen = index;
       const large = element.querySelector(".large"), small = element.querySelectorAll(".small");
       if (!large) return;
-      large.replaceChildren(small[index].querySelector("svg").cloneNode(true));
+      const picture = small[index].querySelector("svg").cloneNode(true), view = large.dataset.view;
+      if (view) { // as large as on the sheet, and with its pen
+        picture.setAttribute("viewBox", view);
+        picture.querySelector("g").setAttribute("stroke-width", 0.009 * Number(view.split(" ")[2]));
+      }
+      picture.querySelector("rect").remove();
+      const whole = picture.cloneNode(true); // pale, so that what will be drawn is seen at once
+      whole.classList.add("whole");
+      large.replaceChildren(whole, picture);
       small.forEach((figure, i) => figure.setAttribute("aria-pressed", i === index));
       element.querySelector(".speed").value = sketch.speed;
       play(false);
@@ -160,6 +169,7 @@ const sketch = {
       path.setAttribute("d", frames[Math.round(Number(slider.value) * (frames.length - 1))]);
       element.querySelector(".note").textContent = props.value?.note ?? "";
       element.querySelector(".moves").hidden = frames.length < 2;
+      element.querySelector(".blank").hidden = frames.length > 1;
     };
     const stop = () => {
       cancelAnimationFrame(moving);

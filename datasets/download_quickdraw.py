@@ -115,8 +115,8 @@ def _fetch(url: str, part: Path, tag: Path, timeout: float) -> None:
         raise _TryAgain(f"no connection ({error.reason})") from None
     except TimeoutError:
         raise _TryAgain(f"nothing came for {timeout:g} s") from None
-    except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
-        raise _TryAgain(f"the connection broke ({type(error).__name__})") from None
+    except (http.client.HTTPException, ConnectionError, ssl.SSLError):
+        raise _TryAgain("the connection broke") from None
 
 
 def _receive(response, part: Path, tag: Path) -> None:

@@ -1,5 +1,7 @@
 """What is in a data set, in words and as a picture: shared by inspect_data.py and import_drawings.py."""
 
+import io
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,12 +9,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hparams import HParams
+from read_strokes import look_absolute
 from utils import OFFSET_LIMIT, SPLITS, load_strokes, strokes_to_lines, write_file
 
 MAX_LEN = HParams.max_seq_len  # points; what training takes by default
 TINY = 0.1  # a drawing smaller than this share of the usual size is suspicious
 BAR = 40  # characters of the longest bar of a histogram
 LISTED = 5  # examples of each thing listed
+MANY = 10  # categories: of more, a summary is printed, and the picture has pages of so many
 COLUMNS, TILE, CAPTION = 12, 80, 20  # of the contact sheet; pixels
 FINE = 3  # drawn larger, then reduced: Pillow's lines have jagged edges
 
@@ -39,10 +43,11 @@ def histogram(values: np.ndarray, bins: int = 10) -> list[str]:
 
 def find_suspicious(strokes: dict[str, list[np.ndarray]]) -> dict[str, list[str]]:
     """What looks wrong in a category: a description, and the drawings ("train 17") it is true of."""
-    usual = float(np.median([size_of(drawing) for split in SPLITS for drawing in strokes[split]]))
+    usual = float(np.median([size_of(drawing) for split in SPLITS for drawing in strokes[split]] or [0]))
     suspicious: dict[str, list[str]] = {}
     first: dict[bytes, tuple[str, int]] = {}
     for split in SPLITS:
+        absolute = look_absolute(strokes[split])
         for i, drawing in enumerate(strokes[split]):
             size = size_of(drawing)
             earlier = first.setdefault(np.asarray(drawing, np.float64).tobytes(), (split, i))
@@ -54,6 +59,7 @@ def find_suspicious(strokes: dict[str, list[np.ndarray]]) -> dict[str, list[str]
                 f"offsets over {OFFSET_LIMIT:g} (loading cuts them)": np.abs(drawing[:, :2]).max() > OFFSET_LIMIT,
                 f"over {MAX_LEN} points (training skips them)": len(drawing) > MAX_LEN,
                 "pen not lifted at the end": drawing[-1, 2] == 0,
+                "positions instead of offsets, by their looks": absolute[i],
                 f"duplicates {across}": earlier != (split, i),
             }
             for fault in (fault for fault, is_true in faults.items() if is_true):
@@ -118,18 +124,36 @@ def choose_examples(strokes: dict[str, list[np.ndarray]], count: int) -> list[np
 def inspect_files(paths: list[Path], out: Path, title: str) -> None:
     """Print a summary of .npz files; write it to ``<out>/<title>.txt``, and examples to ``<out>/<title>.png``.
 
-    The picture shows examples of each category in order of length. Raises as ``load_strokes``.
+    The picture shows examples of each category in order of length; that of more than ``MANY`` categories has pages,
+    ``<title>_1.png`` and so on, and only what all have in common is printed. Raises as ``load_strokes``.
     """
-    loaded = {path: load_strokes(path) for path in paths}
-    text = "\n\n".join(summarise(path, strokes) for path, strokes in loaded.items())
-    rows = max(1, 8 // len(paths))
-    sheets = [contact_sheet(choose_examples(strokes, rows * COLUMNS)) for strokes in loaded.values()]
+    texts, pictures, faults = [], [], Counter()
+    for first in range(0, len(paths), MANY):
+        page, sheets = paths[first : first + MANY], []
+        for path in page:
+            strokes = load_strokes(path)
+            texts.append(summarise(path, strokes))
+            faults.update({fault: len(where) for fault, where in find_suspicious(strokes).items()})
+            sheets.append(contact_sheet(choose_examples(strokes, max(1, 8 // len(page)) * COLUMNS)))
+        pictures.append(out / (f"{title}.png" if len(paths) <= MANY else f"{title}_{first // MANY + 1}.png"))
+        _write_page(pictures[-1], page, sheets)
+    text = "\n\n".join(texts)
+    write_file(out / f"{title}.txt", f"{text}\n".encode())
+    if len(paths) <= MANY:
+        print(text)
+    else:
+        listed = "".join(f"\n  {fault}: {count}" for fault, count in faults.most_common())
+        print(f"{len(paths)} categories, suspicious:{listed or ' nothing'}")
+    print(f"\nwritten: {out / title}.txt, {pictures[0]}{f' to {pictures[-1].name}' if len(pictures) > 1 else ''}")
+
+
+def _write_page(path: Path, names: list[Path], sheets: list[Image.Image]) -> None:
     picture = Image.new("L", (COLUMNS * TILE, sum(CAPTION + sheet.height for sheet in sheets)), 255)
     top = 0
-    for path, sheet in zip(paths, sheets, strict=True):
-        ImageDraw.Draw(picture).text((4, top + 4), path.stem, fill=0)
+    for name, sheet in zip(names, sheets, strict=True):
+        ImageDraw.Draw(picture).text((4, top + 4), name.stem, fill=0)
         picture.paste(sheet, (0, top + CAPTION))
         top += CAPTION + sheet.height
-    write_file(out / f"{title}.txt", f"{text}\n".encode())
-    picture.save(out / f"{title}.png")
-    print(f"{text}\n\nwritten: {out / title}.txt, {out / title}.png")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_file(path, buffer.getvalue())

@@ -20,8 +20,8 @@ from scipy.interpolate import CubicSpline
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from read_strokes import resample_line, simplify_drawing
 from script import make_parser, run_script
+from simplify import resample_line, simplify_drawing
 from utils import lines_to_strokes, save_strokes
 
 Part = list[np.ndarray]  # strokes [n, 2] that belong together

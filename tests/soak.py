@@ -28,8 +28,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 import safe_npz  # noqa: E402
 import utils  # noqa: E402
 
-FULL = {"kills": 25, "mid_write": 8, "fuzz": 20_000, "steps": 1000}
-QUICK = {"kills": 6, "mid_write": 2, "fuzz": 2_000, "steps": 100}
+FULL = {"kills": 25, "mid_write": 8, "fuzz": 20_000, "steps": 1000, "losses": 3}
+QUICK = {"kills": 6, "mid_write": 2, "fuzz": 2_000, "steps": 100, "losses": 1}
 HANG = 10.0  # seconds that a refusal may take
 
 
@@ -77,10 +77,11 @@ def kill_at_random(process: subprocess.Popen, root: Path, started: float, rng: r
 
 def soak_kills(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
     import test_trust as trust
+    from miniatures import make_toy_data
 
     from model import find_snapshot
 
-    data_dir = trust.make_data(directory / "data", lengths=(4, 5))
+    data_dir = make_toy_data(directory / "data", lengths=(4, 5))
     hparams = trust.TINY | {"num_steps": 400, "save_every": 10, "augment_stroke_prob": 0, "keep_snapshots": 2}
 
     def start(run: Path) -> subprocess.Popen:
@@ -207,25 +208,141 @@ def large_files(path: Path) -> list[tuple]:
 
 def soak_offsets(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
     import test_trust as trust
+    from miniatures import make_toy_data
 
     # Offsets of a millionth beside offsets at the clamp of 1000, over and over.
-    data_dir = trust.make_data(directory / "data", sizes=(16,), change=lambda x: x**21 * 1000)
+    data_dir = make_toy_data(directory / "data", sizes=(16,), change=lambda x: x**21 * 1000)
     hparams = trust.TINY | {"dec_model": "hyper", "num_steps": wanted["steps"], "save_every": wanted["steps"] // 2}
     assert trust.main(trust.arguments(data_dir, directory / "run", **hparams)) == 0
     end = trust.newest_state(directory / "run")
-    counts = {
-        name: int(end[f"{name}/.ATTRIBUTES/VARIABLE_VALUE"]) for name in ("skipped_updates", "roll_backs", "next_step")
-    }
-    assert counts["next_step"] == wanted["steps"]
-    assert counts["roll_backs"] == 0
+    assert end["next_step"] == wanted["steps"]
     assert all(np.isfinite(value).all() for value in end.values()), "a weight is not finite"
-    costs = [float(row[2]) for row in trust.metrics(directory / "run")[1:]]
-    assert np.isfinite(costs).all()
-    done = f"{wanted['steps']:,} steps, {counts['skipped_updates']} updates skipped"
+    costs = [float(row["cost"]) for row in trust.metrics(directory / "run")]
+    assert costs and np.isfinite(costs).all()
+    done = f"{wanted['steps']:,} steps, {int(end['skipped_updates'])} updates skipped"
     return [("`hyper` on drawings of extreme offsets: costs and weights stay finite", done)]
 
 
-PARTS = {"kills": soak_kills, "files": soak_files, "offsets": soak_offsets}
+# ---------------------------------------------------------------------------------------------------------
+# Two hosts
+
+
+class TwoHosts(dict):
+    """Two network namespaces, joined by a cable (a veth pair): name -> address of a worker there. Needs root."""
+
+    def __init__(self):
+        names = [f"sketch-{name}-{os.getpid()}" for name in ("first", "second")]
+        super().__init__({name: f"10.88.0.{number}:12345" for number, name in enumerate(names, 1)})
+
+    def __enter__(self):
+        for name in self:
+            ip("netns", "add", name)
+        first, second = self
+        ip("link", "add", "cable", "netns", first, "type", "veth", "peer", "name", "cable", "netns", second)
+        for name, address in self.items():
+            ip("-n", name, "addr", "add", f"{address.partition(':')[0]}/24", "dev", "cable")
+            for link in ("lo", "cable"):
+                ip("-n", name, "link", "set", link, "up")
+        return self
+
+    def __exit__(self, *exc):
+        for name in self:
+            ip("netns", "delete", name)
+
+    def cable(self, state: str) -> None:
+        """Plug it in ("up") or pull it out ("down"): nothing arrives any more, and nobody is told."""
+        ip("-n", list(self)[1], "link", "set", "cable", state)
+
+
+def ip(*arguments: str) -> None:
+    """Debian's iproute2."""
+    subprocess.run(["ip", *arguments], check=True)
+
+
+def pull_for_three_seconds(hosts, pair):
+    hosts.cable("down")
+    time.sleep(3)
+    hosts.cable("up")
+
+
+LOSSES = {  # what happens -> how, and the exit codes of both workers; None: they go on
+    "the second host's worker is killed": (lambda hosts, pair: pair.processes[1].kill(), (3, -9)),
+    "the first host's worker, the chief, is killed": (lambda hosts, pair: pair.processes[0].kill(), (-9, 3)),
+    "the network is cut": (lambda hosts, pair: hosts.cable("down"), (3, 3)),
+    "the network is cut for 3 seconds": (pull_for_three_seconds, None),
+}
+
+
+def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
+    """Two workers on two hosts, one of which is lost at a random time; what that costs, and how the run ends."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        reason = "needs root, and iproute2 (apt-get install iproute2)"
+        print(f"two hosts: skipped, {reason}", file=sys.stderr)
+        return [("two workers on two hosts", f"skipped: {reason}")]
+    import miniatures
+    import test_distribute as workers
+
+    import render_svg2bitmap
+
+    data_dir = directory / "data"
+    data_dir.mkdir()
+    (data_dir / "npz").symlink_to(ROOT / "datasets/npz")
+    assert render_svg2bitmap.main([f"--data_base_dir={data_dir}"]) == 0
+    names = ",".join(path.name for path in sorted((ROOT / "datasets/npz").glob("doodle_*.npz")))
+    hparams = {"data_set": f"[{names}]", "dec_model": "lstm", "dec_rnn_size": 128, "num_steps": 161, "save_every": 80}
+    hparams |= {"save_minutes": 0.1}
+
+    def run_undisturbed(hosts, run: Path, *flags, **hparams) -> float:
+        run.mkdir(exist_ok=True)
+        began, pair = time.time(), workers.Pair(data_dir, run, *flags, hosts=hosts, **hparams)
+        while "\nstep: " not in pair.said(0) and not pair.ended():
+            time.sleep(0.05)
+        seconds = time.time() - began
+        assert [pair.wait(index, 1200) for index in range(2)] == [0, 0], pair.said(0) + pair.said(1)
+        pair.close()
+        assert not (run / "nowhere").exists()
+        return seconds
+
+    def lose(hosts, run: Path, action, codes) -> str:
+        run.mkdir()
+        pair = workers.Pair(data_dir, run, hosts=hosts, **hparams)
+        while "step: 20," not in pair.said(0):
+            assert not pair.ended(), pair.said(0) + pair.said(1)
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 10))
+        assert not pair.ended(), "the run was over too soon"
+        action(hosts, pair)
+        happened = time.time()
+        found = tuple(pair.wait(index, 1200) for index in range(2))
+        noticed = time.time() - happened
+        assert found == (codes or (0, 0)), (found, pair.said(0), pair.said(1))
+        for index in range(2):
+            if found[index] == 3:
+                workers.expect_one_line_of_loss(pair.said(index))
+        pair.close()
+        if codes is None:
+            return "the run goes on"
+        hosts.cable("up")
+        lost = max(0.0, happened - miniatures.list_snapshots(run / "snapshot")[0].with_suffix(".index").stat().st_mtime)
+        again = run_undisturbed(hosts, run, "--resume_training")
+        codes = " and ".join("killed" if code < 0 else f"exit code {code}" for code in codes)
+        return f"{codes} after {noticed:.1f} s, {lost:.1f} s of training lost, {again:.0f} s to start again"
+
+    rows = []
+    with TwoHosts() as hosts:
+        run_undisturbed(hosts, directory / "whole", **hparams)
+        whole = miniatures.newest_state(directory / "whole")
+        for what, (action, codes) in LOSSES.items():
+            for _ in range(wanted["losses"]):
+                run = directory / f"lost-{len(rows) + 1}"
+                rows.append(
+                    (f"two hosts: {what}; ends bit for bit as if it had not been", lose(hosts, run, action, codes))
+                )
+                miniatures.assert_same(miniatures.newest_state(run), whole)
+    return rows
+
+
+PARTS = {"kills": soak_kills, "files": soak_files, "offsets": soak_offsets, "hosts": soak_hosts}
 
 
 def run_part(name: str, wanted: dict, seed: int) -> list[tuple]:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ import endings
 import script
 import sketch_pix2seq_app as app
 from ink_scores import ink_scores
-from morph import POINTS
+from morph import POINTS, pair_lines
 from read_strokes import read_drawings
 
 MISSING = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
@@ -77,6 +79,8 @@ def content(file):
         ([[[float("nan"), 0]]], "no drawing"),
         ([[[1e400, 0]]], "no drawing"),
         ([{"x": 1}], "no drawing"),
+        ([[[500, 500]]], "This is a dot"),
+        ([[[500, 500]], [[502, 503]]], "This is a dot"),
     ],
 )
 def test_what_is_no_drawing_gets_one_line(value, words):
@@ -105,8 +109,24 @@ def test_a_sheet_is_drawn_again_and_a_seed_says_how(tiny):
     assert all(f'data-format="{name}"' in shown for name in draws.FORMATS)
 
 
-def test_a_dot_is_drawn_without_a_fault(tiny):
-    assert draws.draw_bitmap(draws.sheet_bitmap(lines([[5, 5]]), tiny), tiny).drawings
+def test_a_dot_is_seen(tiny):
+    circle, face = (draws.sheet_bitmap(draws.read_sheet(lines), tiny) for lines in ([CIRCLE], [CIRCLE, [[400, 400]]]))
+    row, column = np.argwhere(face.astype(int) < circle.astype(int) - 100).mean(axis=0)
+    assert row == pytest.approx(column, abs=0.5)
+    assert 16 < row < 22  # of 48: at 400 of a circle from 200 to 800, which fills the bitmap but for its margin
+
+
+def test_a_drawing_is_shown_where_the_person_s_is():
+    begun = lines([[100, 300], [150, 320]], [[160, 350], [180, 310]])
+    left, top, width, height = map(float, draws.sheet_view(begun).split())
+    shown = np.concatenate([line for line, _ in draws.picture_lines(draws.lines_to_strokes(begun), draws.STYLE)])
+    assert width == height
+    np.testing.assert_allclose((shown - [left, top]) / width * draws.SIDE, np.concatenate(begun), atol=0.1)
+
+
+def test_what_a_model_was_trained_on_is_said(tmp_path):
+    assert "43,071 training drawings: 270 of the 345 categories" in draws.describe(str(ROOT / "assets/pixels"))
+    assert "cat, house." in draws.describe(str(make_snapshot(tmp_path / "few")))
 
 
 def test_every_format_opens(tmp_path):
@@ -164,27 +184,52 @@ def test_a_morph_moves_smoothly_from_one_drawing_to_the_other(tiny):
     assert picture(content(draws.encode_morph(frames, {"format": "gif"})))[1] > 20
 
 
+def test_lines_without_a_partner_part_from_others():
+    first = np.stack([np.linspace([0, y], [10, y], POINTS) for y in (0, 50)])
+    second = np.stack([np.linspace([10, y], [0, y], POINTS) for y in (4, 48, 52, 99)])
+    for one, other in ((first, second), (second, first)):
+        pairs = pair_lines(one, other)
+        assert len(pairs[0]) == len(pairs[1]) == 4
+        for mine, own in zip(pairs, (one, other), strict=True):
+            apart = np.abs(mine[:, None] - np.concatenate([own, own[:, ::-1]])[None]).max(axis=(2, 3))
+            assert (apart.min(axis=1) == 0).all()  # nothing is there that was not drawn
+            assert (apart.reshape(4, 2, -1).min(axis=(0, 1)) == 0).all()  # and all that was
+
+
 def test_a_photo_is_read_where_the_frame_is(tiny, images, tmp_path):
-    photo = draws.open_photo(str(images / "a.png"))
-    bitmap, box = draws.read_photo(photo, tiny)
+    photo = draws.open_photo(images / "a.png")
+    bitmap, box, doubts = draws.read_photo(photo, tiny)
     assert box == pytest.approx([58 / 300, 38 / 240, 202 / 300, 192 / 240], abs=0.03)
-    part, asked = draws.read_photo(photo, tiny, [0, 0, 0.45, 1])
+    part, asked, _ = draws.read_photo(photo, tiny, [0, 0, 0.45, 1])
     assert asked == [0, 0, 0.45, 1]
     assert not np.array_equal(bitmap, part)
-    assert 'class="frame"' in draws.photo_html(photo, box)
+    assert 'class="frame"' in draws.photo_html(photo, box) and not doubts
+    assert "read; it looks like a frame. Move" in draws.photo_html(photo, box, ["it looks like a frame"])
     with pytest.raises(ValueError, match="frame is too small"):
         draws.read_photo(photo, tiny, [0.5, 0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match=r"^notes.txt cannot be read: not an image"):
-        draws.open_photo(str(images / "notes.txt"))
+        draws.open_photo(images / "notes.txt")
     Image.new("L", (60, 60), 250).save(tmp_path / "blank.png")
     with pytest.raises(ValueError, match="no ink found"):
-        draws.read_photo(draws.open_photo(str(tmp_path / "blank.png")), tiny)
+        draws.read_photo(draws.open_photo(tmp_path / "blank.png"), tiny)
 
 
 def test_a_model_that_sees_no_images_is_refused(tmp_path):
     blind = make_snapshot(tmp_path, conditional=False)
     with pytest.raises(ValueError, match="unconditional, it sees no images"):
         draws.sheet_bitmap(lines(CIRCLE), draws.load(str(blind)))
+
+
+def test_only_uploads_are_opened(images, tmp_path, monkeypatch):
+    uploads, own = tmp_path / "uploads", tmp_path / "own.png"
+    uploads.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))
+    for path in (uploads / "a.png", own):
+        shutil.copy(images / "a.png", path)
+    assert app.take_upload({"path": str(uploads / "a.png")}).size
+    for path in (own, uploads / "../own.png", Path("own.png")):
+        with pytest.raises(ValueError, match=r"^own.png was not uploaded$"):
+            app.take_upload({"path": str(path)})
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
@@ -271,6 +316,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
+    flags += " --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"  # a webcam
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags.split())
         yield chromium
@@ -328,6 +374,10 @@ def test_a_circle_is_drawn_back_and_taken_away(server, browser, width, tmp_path)
     page.locator("canvas:visible").scroll_into_view_if_needed()
     draw(page, CIRCLE)
     svg = wait_for_drawing(page)
+    left, top, side, _ = map(float, re.search(r'viewBox="([^"]*)"', svg)[1].split())
+    points = np.array(re.findall(r"([\d.]+),([\d.]+)", " ".join(re.findall(r' d="([^"]+)"', svg))), float)
+    place = (points - [left, top]) / side * draws.SIDE  # on the sheet
+    np.testing.assert_allclose([place.min(axis=0), place.max(axis=0)], [[200, 200], [800, 800]], atol=40)
     circle = draws.rasterize_all([draws.scaled(draws.lines_to_strokes(lines(CIRCLE)))], 96, 96)
     assert ink_scores(circle, bitmap_of(svg), 4)[0][0] > 0.9
     assert page.evaluate("document.getAnimations().length") > 0  # it draws itself
@@ -375,6 +425,21 @@ def test_photos_and_what_is_none(server, browser, width, tmp_path):
     page.get_by_text("notes.png cannot be read: not an image in a known format").wait_for()
     assert page.locator(".photo").count() == 0
     check_asked(page, server[1])
+
+
+@pytest.mark.real
+@browsed
+def test_a_webcam_s_picture_is_read(server, browser):
+    page = open_page(browser, server[1])
+    page.get_by_role("tab", name="Photo").click()
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("[...document.querySelectorAll('video')].some((e) => e.readyState > 3 && e.currentTime > 0)")
+    page.get_by_label("capture photo").click()
+    page.locator(".photo .frame").wait_for()
+    wait_for_drawing(page)
+    page.get_by_role("button", name="or take this photo of a doodle").click()
+    page.locator(".photo .frame").wait_for()
 
 
 @pytest.mark.real

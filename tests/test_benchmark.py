@@ -87,7 +87,8 @@ def test_script_on_doodles(data_dir, capsys, monkeypatch):
     assert "computing on " in printed_so_far[0]
     assert re.match(r".+ 1?\d+ cores; TensorFlow 2\..+\. 2 categories, 46 drawings to train on", printed)
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", printed, re.MULTILINE))
-    titles = [title for key, (title, _) in benchmark.ROWS.items() if key != "trained_sampled"]
+    growth = ["training_drawings", "start_seconds", "steps_per_second", "own_gb", "mapped_gb"]
+    titles = [title for key, (title, _) in benchmark.ROWS.items() if key not in ("trained_sampled", *growth)]
     assert list(rows) == titles
     numbers = {title: float(value.replace(",", "").rstrip("%")) for title, value in rows.items()}
     zero = {"useful GFLOP per step", "**useful utilisation**", "seconds to load"}  # as they are rounded
@@ -99,6 +100,21 @@ def test_drawings_of_trained_weights(data_dir, snapshot):
 
     *_, test, _ = load_dataset(data_dir, get_default_hparams().replace(data_set=["cat", "house"]))
     assert benchmark.measure_trained(snapshot, test, 5)["trained_sampled"] > 0
+
+
+@pytest.mark.slow
+def test_growth_on_doodles(data_dir, capsys):
+    hparams = "dec_model=lstm,dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10,bitmaps=on_demand"
+    flags = ["--data_dir", str(data_dir), "--hparams", hparams, "--steps", "20", "--categories", "1", "2"]
+    assert benchmark.main(flags) == 0
+    printed = capsys.readouterr().out
+    rows = dict(re.findall(r"^\| ([a-z].+?) \| (.+) \|$", printed, re.MULTILINE))
+    assert "| | 1 category | 2 categories |" in printed and rows["drawings to train on"] == "23 | 46"
+    assert set(rows) == {benchmark.ROWS[key][0] for key in list(benchmark.ROWS)[-5:]}
+    numbers = [float(cell) for row in rows.values() for cell in row.split(" | ")]
+    assert all(0 < number < 1000 for number in numbers)
+    with pytest.raises(ValueError, match=r"--categories 9: .* has 2"):
+        benchmark.main([*flags, "9"])
 
 
 def test_mistakes_are_told(tmp_path):

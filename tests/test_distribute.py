@@ -1,5 +1,6 @@
 """Several workers train one model: two processes on this machine, and two replicas in one process."""
 
+import itertools
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -65,19 +67,24 @@ def documented_configs() -> list[dict]:
 
 
 class Pair:
-    """The two documented machines as processes of this one; only the chief is given the directories of the run."""
+    """The two documented machines as processes of this one; only the chief is given the directories of the run.
 
-    def __init__(self, data_dir, run, *flags, **hparams):
+    ``hosts`` are network namespaces for them, with the address of each, if they are not to share this one's network.
+    """
+
+    def __init__(self, data_dir, run, *flags, hosts=None, **hparams):
         self.run = run
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        addresses = list(hosts.values()) if hosts else [f"127.0.0.1:{port}" for port in free_ports(2)]
         self.processes, self.files = [], []
         for index, config in enumerate(documented_configs()):
             config["cluster"]["worker"] = addresses
             own = (run, *flags) if index == 0 else (run / "nowhere",)
             command = arguments(data_dir, *own, **hparams if index == 0 else {})
-            env = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "3"}
+            env = {**os.environ, "TF_CONFIG": json.dumps(config), "PYTHONUNBUFFERED": "1"}
+            env.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user sees it
             self.files.append(open(run / f"said{index}", "w+"))  # noqa: SIM115
             command = [sys.executable, str(ROOT / "sketch_pix2seq_train.py"), *command]
+            command = ["ip", "netns", "exec", list(hosts)[index], *command] if hosts else command
             self.processes.append(
                 subprocess.Popen(command, env=env, stdout=self.files[index], stderr=subprocess.STDOUT)
             )
@@ -133,11 +140,19 @@ def expect_same_training(run: Path, alone: Path) -> None:
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
+def expect_one_line_of_loss(said: str) -> None:
+    """A run's own lines, and a last one that says that the other worker is gone."""
+    *lines, last = said.strip().splitlines()
+    assert re.search(r"another worker is gone \(.+\); start all of them again, with --resume_training", last), said
+    ours = r"step: |best_valid|eval_|saved |TF_CONFIG is set|worker \d|lstm decoder|resum|\d+ of \d+ steps"
+    assert all(re.match(ours, line) for line in lines), said
+
+
 @pytest.fixture(scope="module")
 def pair_killed(data_dir, tmp_path_factory):
-    """Two workers with half a batch each, the second killed under way -> (run, the other's exit code, both's words)."""
+    """Two workers that share each batch, the second killed under way -> (run, the other's exit code, both's words)."""
     run = tmp_path_factory.mktemp("pair") / "run"
-    hparams = TINY | SURE | {"batch_size": ALL // 2, "num_steps": 10**6}
+    hparams = TINY | SURE | {"batch_size": ALL, "num_steps": 10**6}
     pair = start(data_dir, run, lambda: STEPS + 1 in saved_steps(run), **hparams)
     pair.processes[1].kill()
     code = pair.wait(0)
@@ -146,7 +161,7 @@ def pair_killed(data_dir, tmp_path_factory):
     return run, code, said
 
 
-def test_two_workers_follow_one_with_their_batches_together(pair_killed, alone):
+def test_two_workers_follow_one(pair_killed, alone):
     run, _, said = pair_killed
     for index in range(2):
         assert f"worker {index} of 2: 6 train, 2 valid, 2 test drawings" in said[index]
@@ -154,11 +169,11 @@ def test_two_workers_follow_one_with_their_batches_together(pair_killed, alone):
 
 
 def test_a_lost_worker_ends_the_others(pair_killed):
-    _, code, said = pair_killed
+    run, code, said = pair_killed
     assert code == PEER_LOST_CODE
-    last = said[0].strip().splitlines()[-1]
-    assert re.search(r"another worker is gone \(.+\); start all of them again, with --resume_training", last), said[0]
-    assert "Traceback" not in said[0]
+    expect_one_line_of_loss(said[0])
+    end = newest_state(run)
+    assert end["next_step"] == end["optimizer/_iterations"] > STEPS  # the step at which it was lost is not counted
 
 
 @pytest.mark.slow
@@ -181,7 +196,17 @@ def test_two_workers_go_on_from_the_snapshot(pair_killed, data_dir):
 
 
 @pytest.mark.slow
-def test_two_replicas_follow_one_with_their_batches_together(data_dir, alone, tmp_path):
+def test_a_batch_that_cannot_be_shared_gets_one_line(data_dir, tmp_path):
+    pair = start(data_dir, tmp_path / "run", lambda: False, **TINY | {"batch_size": 5})
+    assert [pair.wait(index) for index in range(2)] == [2, 2]
+    for index in range(2):
+        assert pair.said(index).splitlines()[-1].endswith("shared by 2 GPUs or workers; choose a multiple of 2")
+        assert "Traceback" not in pair.said(index)
+    pair.close()
+
+
+@pytest.mark.slow
+def test_two_replicas_follow_one(data_dir, alone, tmp_path):
     """Several GPUs of one machine, with two halves of a CPU for them."""
     script = f"""
 import sys, tensorflow as tf
@@ -192,7 +217,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 train.choose_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 sys.exit(train.main(sys.argv[1:]))
 """
-    hparams = TINY | SURE | {"batch_size": ALL // 2, "num_steps": STEPS}
+    hparams = TINY | SURE | {"batch_size": ALL, "num_steps": STEPS}
     command = [sys.executable, "-c", script, *arguments(data_dir, tmp_path, **hparams)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     assert done.returncode == 0, done.stdout + done.stderr
@@ -213,9 +238,20 @@ def test_alone_everything_is_ones_own():
     context.assert_equal_across_workers([1, 2])
 
 
+@pytest.mark.parametrize("batch_size, own", [(2, 1), (100, 50)])
+def test_workers_share_a_batch(batch_size, own):
+    context = DistributedContext()
+    assert context.share(batch_size + 1) == batch_size + 1
+    context.strategy, context.count = types.SimpleNamespace(num_replicas_in_sync=2), 2
+    assert context.share(batch_size) == own
+    with pytest.raises(ValueError, match=f"batch_size {batch_size + 1} cannot be shared by 2 .* a multiple of 2"):
+        context.share(batch_size + 1)
+
+
 def test_one_who_is_asked_to_stop_stops_all(toy_data, tmp_path, monkeypatch, capsys):
     answers = iter([False, False, True, True, False])  # before each of three steps, and twice at the end
     monkeypatch.setattr(DistributedContext, "any", lambda self, flag: next(answers))
+    monkeypatch.setattr(Trainer, "batches", lambda self, loader, first: itertools.count(first))
     monkeypatch.setattr(Trainer, "update", lambda self, batch, step: self.next_step.assign_add(1) and {"cost": 0.0})
     monkeypatch.setattr(DistributedContext, "assert_equal_across_workers", lambda self, numbers: None)
     assert main(arguments(toy_data, tmp_path, **TINY)) == 0
@@ -275,12 +311,15 @@ def test_one_worker_trains(data_dir, tmp_path):
         ('{"cluster": {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}}', "TF_CONFIG names evaluator"),
         ("{'cluster': {}}", "TF_CONFIG cannot be read"),
         ('{"cluster": {"worker": 3}}', "TF_CONFIG cannot be read"),
+        ('{"cluster": {"worker": [["a:1"], ["b:1"]]}}', "TF_CONFIG cannot be read"),
         ('["a:1"]', "TF_CONFIG cannot be read"),
+        ('{"cluster": {"worker": ["a:1", "b:1", "a:1"]}}', "TF_CONFIG names a:1 twice; expected"),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["a:1"]}}', "TF_CONFIG names a:1 twice; expected"),
     ],
 )
 def test_wrong_clusters_are_refused(config, words, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(ValueError, match=rf"{words}.*expected.*host:port") as error:
+    with pytest.raises(ValueError, match=rf"{words}.*host.*port") as error:
         choose_strategy()
     assert "\n" not in str(error.value)
 

@@ -114,6 +114,33 @@ def test_completing_files(data_dir, images, tmp_path, use_position):
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["cat_2", "cat_3"]
 
 
+@pytest.mark.parametrize("use_position", [False, True])
+def test_a_beginning_stands_where_it_is_on_its_page(use_position, snapshot, tmp_path):
+    """Whatever the page's unit and shape; the tile that shows it shows the whole page."""
+    sampler = make_sampler(make_snapshot(tmp_path, use_position=use_position), [0.1])
+    pages = {  # attributes -> where the line lies, of the page's longer side, from its middle
+        'width="210mm" height="297mm" viewBox="0 0 210 297"': (10.5 - 105, 29.7 - 148.5, 297),
+        'width="210" height="297"': (10.5 - 105, 29.7 - 148.5, 297),
+        'width="10cm" height="100mm" viewBox="0 0 400 400"': (10.5 - 200, 29.7 - 200, 400),
+        'width="100%" height="100%" viewBox="0 0 900 300"': (10.5 - 450, 29.7 - 150, 900),
+        'width="300" height="100" viewBox="0 0 900 300"': (10.5 - 450, 29.7 - 150, 900),
+    }
+    for attributes, (x, y, longer) in pages.items():
+        path = '<path d="M10.5 29.7L60.5 29.7L60.5 80" fill="none" stroke="black"/>'
+        (tmp_path / "a.svg").write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {attributes}>{path}</svg>')
+        (prompt,) = edit.read_prompts(str(tmp_path / "a.svg"), sampler, None, None)
+        unit = prompt.display[1, 0] / 50
+        left_top, right_bottom = prompt.page
+        first = prompt.display[0, :2] - (left_top + right_bottom) / 2  # from the middle of the page that is shown
+        np.testing.assert_allclose(first / unit, (x, y), atol=0.01 * longer)
+        assert (right_bottom - left_top).max() / unit == pytest.approx(longer, rel=0.01)
+        if use_position:
+            np.testing.assert_allclose((left_top + right_bottom) / 2, 0, atol=1e-6)
+        style = pictures.make_style(300, None, None)
+        ((positions, _),) = pictures.picture_lines(prompt.display, style, 9, prompt.page)
+        np.testing.assert_allclose(positions[0], 150 + 300 * np.array([x, y]) / longer, atol=2)
+
+
 def test_endings_are_those_of_the_training_drawings_that_fit_best():
     """Of the codes of a dozen doodles, that which a drawing was drawn from fits its beginning best."""
     model, _ = models.load_model(ROOT / "assets/pretrained")

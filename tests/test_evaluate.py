@@ -1,14 +1,17 @@
 """The evaluation script with tiny models that never trained: its scores, their intervals, and what it writes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from helpers import make_snapshot, read_picture, write_data
+from helpers import ROOT, make_snapshot, read_picture, write_data
 from PIL import Image
 
+import classifier
 import render_svg2bitmap
 import sketch_pix2seq_evaluate as evaluate
+import utils
 from model import load_model, pad_strokes, reconstruction_loss
 from utils import load_dataset
 
@@ -35,6 +38,10 @@ def test_everything_is_scored_and_drawn(own_data, snapshot, tmp_path, capsys):
     assert 0 <= low <= report["rec_real"]["value"] <= high <= 1
     assert read_picture(tmp_path / "latent.png").shape[1] > 100
     assert read_picture(tmp_path / "reconstructions.png").shape[1] == 20 * (48 + 10) + 10
+    assert read_picture(tmp_path / "neighbours.png").shape[1] == 10 * (48 + 10) + 10
+    with np.load(tmp_path / "latent.npz") as latent:
+        assert latent["codes"].shape == (22, 4) and list(latent["names"]) == ["cat", "house"]
+    assert report["command"] == f"python sketch_pix2seq_evaluate.py --model_dir={snapshot} --temperatures 0.1"
     text = (tmp_path / "report.md").read_text()
     assert f"{report['loss']:.4f} (padding masked), {report['loss_per_point']:.4f} per real point" in text
     assert text in capsys.readouterr().out
@@ -48,8 +55,60 @@ def test_the_classifier_is_trained_once_and_kept_apart_from_the_bitmaps(own_data
         trained = "Epoch" in capsys.readouterr().out
     assert reports[0]["rec"] == reports[1]["rec"] and reports[0]["rec_real"] == reports[1]["rec_real"]
     assert not trained
-    assert len(list((own_data / "classifier").glob("*.weights.h5"))) == 1
+    assert len(list((own_data / "classifier").glob("*/classifier.json"))) == 1
     assert {path.name for path in (own_data / "bitmap").iterdir()} == bitmaps
+
+
+def test_a_classifier_that_is_given_judges_unless_it_is_of_something_else(own_data, snapshot, tmp_path, monkeypatch):
+    flags = "--scores", "rec", "--temperatures", "0.1"
+    own = score(own_data, snapshot, tmp_path / "own", *flags)
+    kept = next((own_data / "classifier").iterdir())
+    turned = load_model(snapshot)[0].hps.replace(data_set=["house.npz", "cat.npz"])
+    about = json.loads((kept / "classifier.json").read_text())
+    assert own["classifier"]["data"] == about["data"] == own["data"] == classifier.hash_data(own_data, turned)
+
+    def given(**changes):
+        directory = tmp_path / "given"
+        shutil.copytree(kept, directory, dirs_exist_ok=True)
+        (directory / "classifier.json").write_text(json.dumps(about | changes))
+        return score(own_data, snapshot, tmp_path / "out", *flags, f"--classifier={directory}")
+
+    assert given(data="of other drawings")["rec"] == own["rec"]
+    swapped = given(categories=about["categories"][::-1])  # the outputs are known by name, not by position
+    assert swapped["rec_real"]["value"] == pytest.approx(1 - own["rec_real"]["value"])
+    with pytest.raises(ValueError, match="given names cat, dog, not cat, house; leave --classifier out"):
+        given(categories=["cat", "dog"])
+    with pytest.raises(ValueError, match=r"judges bitmaps of \[64, 64\], not of \[48, 48\] pixels"):
+        given(side=[64, 64])
+    with pytest.raises(ValueError, match=f"its recipe is 0123, not {classifier.hash_recipe()}"):
+        given(recipe_hash="0123")
+    (tmp_path / "given/classifier.json").write_text(json.dumps(about))
+    (tmp_path / "given/weights.npz").write_bytes(b"no numbers")
+    with pytest.raises(ValueError, match=r"weights\.npz cannot be read"):
+        score(own_data, snapshot, tmp_path / "out", *flags, f"--classifier={tmp_path / 'given'}")
+    monkeypatch.setitem(classifier.RECIPE, "dropout", 0.5)  # the whole recipe is part of the key
+    assert classifier.hash_recipe() != about["recipe_hash"]
+    assert classifier.find_classifier([kept], ["cat", "house"], (48, 48), own["data"]) is None
+
+
+def test_the_classifier_that_ships_is_of_its_recipe_and_names_its_categories():
+    names = json.loads((classifier.SHIPPED / "classifier.json").read_text())["categories"]
+    judge, about = classifier.load_classifier(classifier.SHIPPED, names, (48, 48))
+    assert about["valid_accuracy"] > 0.95 and judge.output_shape == (None, 20)
+    assert sum(path.stat().st_size for path in classifier.SHIPPED.iterdir()) < 1.5e6
+    doodles = utils.load_strokes(ROOT / "datasets/npz/doodle_fish.npz")["test"][:50]
+    images = render_svg2bitmap.rasterize_all(doodles, 48, 48)
+    assert classifier.is_correct(judge, about, images, np.array(["crab"] * 50)).shape == (50,)
+
+
+def test_the_loss_with_anothers_code_shows_whether_the_decoder_listens(snapshot, data_dir):
+    model, _ = load_model(snapshot)
+    *_, test, _ = load_dataset(data_dir, model.hps)
+    scores = evaluate.score_loss(model, test, False, 0)
+    assert scores["loss_per_point"] != scores["loss_per_point_shuffled_codes"]
+    model.weights["RNN/output_w"].assign(np.zeros_like(model.weights["RNN/output_w"].numpy()))
+    scores = evaluate.score_loss(model, test, False, 0)  # of a decoder that is deaf
+    assert scores["loss_per_point"] == pytest.approx(scores["loss_per_point_shuffled_codes"], rel=1e-6)
 
 
 def test_intervals_do_not_depend_on_which_scores_are_asked_for(own_data, snapshot, tmp_path):
@@ -110,7 +169,7 @@ def test_mistakes(data_dir, snapshot, tmp_path):
     for flags in (["--temperatures", "0"], ["--temperatures", "warm"], ["--scores", "beauty"]):
         with pytest.raises(SystemExit):
             score(data_dir, snapshot, tmp_path, *flags)
-    with pytest.raises(ValueError, match="only data_set, max_seq_len and batch_size can differ"):
+    with pytest.raises(ValueError, match="only data_set, max_seq_len, batch_size, bitmaps and"):
         score(data_dir, snapshot, tmp_path, "--hparams=z_size=3")
     with pytest.raises(ValueError, match="is unconditional: it reads no bitmaps"):
         score(data_dir, make_snapshot(tmp_path / "snapshot", conditional=False), tmp_path)

@@ -4,6 +4,7 @@ import ast
 import csv
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import time
@@ -185,7 +186,8 @@ def test_old_names_are_read_for_ever(old, name):
 
 def test_choices_are_what_there_is():
     assert set(hparams.CELL_NAMES) == set(CELLS)
-    assert hparams.CHOICES.keys() == {"dec_model", "enc_model"}
+    own = {"unroll": "test_device.py", "precision": "test_device.py", "bitmaps": "test_packed_store.py"}  # where tested
+    assert hparams.CHOICES.keys() == {"dec_model", "enc_model", *own}
     assert set(hparams.CHOICES["dec_model"]) == set(CELLS)
     assert set(hparams.CHOICES["enc_model"]) == set(model.ENCODERS)
 
@@ -324,8 +326,8 @@ class Recorder:
     def assign(self, value):
         self.best = value
 
-    def random_batch(self, loader, step):
-        return step
+    def batches(self, loader, first):
+        return itertools.count(first)
 
     def update(self, batch, step):
         assert batch == step == self.next_step

@@ -88,65 +88,58 @@ def test_augmented_bitmaps_and_the_pens_glimpse(data_dir, tmp_path):
         train(data_dir, tmp_path / "none", f"{TINY},mirror_prob=0.5")
 
 
-def test_experiment_trains_scores_compares_and_goes_on(data_dir, tmp_path, capfd, monkeypatch):
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Scripts that the experiment runs, in this process and with the scores that take no time; their names, as run."""
+    ran = []
+
     def run_here(script, *arguments):  # processes of their own take seconds each to start; test_readme.py has some
-        fewer = ["--scores", "loss", "rec", "ret"] if "evaluate" in script else []
+        fewer = ["--scores", "loss", "rec", "ret", "latent"] if "evaluate" in script else []
+        ran.append(script)
         assert importlib.import_module(Path(script).stem).main([*map(str, arguments), *fewer]) == 0
 
     monkeypatch.setattr(sketch_pix2seq_experiment, "run_python", run_here)
-    common = f"{TINY},data_set=[cat.npz,house.npz],num_steps=3,dec_model=lstm,enc_rnn_size=6"
-    flags = [f"--data_dir={data_dir}", f"--experiment_dir={tmp_path}", "--only", "cnn", "rnn_kl"]
-    assert sketch_pix2seq_experiment.main([*flags, f"--hparams={common}"]) == 0
-    rows = [line for line in (tmp_path / "results.md").read_text().splitlines() if line.startswith("| ")]
-    assert [row.split(" | ")[:2] for row in rows[1:]] == [
-        ["| CNN, no KL (sketch-pix2seq)", "3"],
-        ["| RNN, KL (sketch-rnn)", "3"],
-    ]
-    assert picture(tmp_path / "loss-r.png").shape[1] > 500
-    assert "strokes" in (tmp_path / "report_rnn_kl.md").read_text()
-    before = capfd.readouterr().out
-    assert before.count("steps 0 to 3") == 2
-    assert sketch_pix2seq_experiment.main([*flags, f"--hparams={common}"]) == 0
-    again = capfd.readouterr().out
-    with pytest.raises(ValueError, match="cnn holds a run with seed=1, not 2; give another --experiment_dir"):
-        sketch_pix2seq_experiment.main([*flags, f"--hparams={common},seed=2"])
-    assert again.count("steps 3 to 3") == 2 and "Rec" in again
+    return ran
+
+
+def test_experiment_trains_scores_and_goes_on(data_dir, tmp_path, in_this_process, monkeypatch):
+    def experiment(*flags, hparams=""):
+        fixed = [f"--data_dir={data_dir}", f"--experiment_dir={tmp_path}", f"--results_dir={tmp_path / 'results'}"]
+        common = f"{TINY},data_set=[cat.npz,house.npz],dec_model=lstm,enc_rnn_size=6{hparams}"
+        return sketch_pix2seq_experiment.main([*fixed, f"--hparams={common}", *flags])
+
+    assert experiment("--only", "cnn", "rnn_kl", "--steps=3") == 0
+    results = [json.loads((tmp_path / f"results/paper_{name}_seed1_3.json").read_text()) for name in ("cnn", "rnn_kl")]
+    assert [result["encoded"] for result in results] == ["bitmaps", "strokes"]
+    assert results[0]["command"].startswith("python sketch_pix2seq_experiment.py --set paper --only cnn --seeds 1 ")
+    assert picture(tmp_path / "results/paper_losses.png").shape[1] > 500
+    latent = picture(tmp_path / "results/paper_latent.png")
+    assert latent.shape[1] > 1.7 * latent.shape[0]  # two models side by side
+    ran = len(in_this_process)
+    assert experiment("--only", "cnn", "--steps=3") == 0
+    assert len(in_this_process) == ran  # all was known
+    assert experiment("--only", "cnn", "--steps=5") == 0  # the run goes on
+    longer = json.loads((tmp_path / "results/paper_cnn_seed1_5.json").read_text())
+    assert longer["steps"] == 5 and str(tmp_path) not in json.dumps(longer)
+    with pytest.raises(ValueError, match="took 5 steps already; give --steps of as many, or more"):
+        experiment("--only", "cnn", "--steps=4")
+    with pytest.raises(ValueError, match="cnn_seed1 holds a run with z_size=4, not 5; give another --experiment_dir"):
+        experiment("--only", "cnn", "--steps=6", hparams=",z_size=5")
     with pytest.raises(ValueError, match="the set paper has cnn, cnn_kl"):
-        sketch_pix2seq_experiment.main([*flags[:2], "--only", "other"])
-    with pytest.raises(ValueError, match="unknown hyper-parameter 'wrong'"):
-        sketch_pix2seq_experiment.main([*flags[:1], f"--experiment_dir={tmp_path / 'x'}", "--hparams=wrong=1"])
+        experiment("--only", "other")
+    monkeypatch.setattr(sketch_pix2seq_experiment, "run_python", lambda *arguments: "")  # as if stopped at once
+    with pytest.raises(ValueError, match="was stopped before its end; the same command goes on"):
+        experiment("--only", "cnn", "--steps=6")
 
 
 @pytest.mark.parametrize(
-    "name, run", [pair for runs in sketch_pix2seq_experiment.SETS.values() for pair in runs.items()]
+    "steps, run",
+    [(chosen.steps, run) for chosen in sketch_pix2seq_experiment.SETS.values() for run in chosen.runs.values()],
 )
-def test_every_model_of_the_experiments_can_be_built(name, run):
+def test_every_model_of_the_experiments_can_be_built(steps, run):
     hps = get_default_hparams().parse(f"{sketch_pix2seq_experiment.SMALL},{run.hparams},dec_rnn_size=8,enc_rnn_size=8")
-    assert Model(hps).hps.num_steps == 1500
-
-
-def test_experiment_scores_anew_what_is_no_longer_known(data_dir, tmp_path, monkeypatch):
-    assert train(data_dir, tmp_path, f"{TINY},num_steps=3,dec_model=lstm") == 0
-    evaluated = []
-
-    def evaluate(script, *arguments):
-        evaluated.append(script)
-        report = {"step": 2, "categories": ["cat", "house"]}
-        (tmp_path / "evaluation").mkdir(exist_ok=True)
-        (tmp_path / "evaluation/report.json").write_text(json.dumps(report))
-        (tmp_path / "evaluation/report.md").write_text("report")
-
-    monkeypatch.setattr(sketch_pix2seq_experiment, "run_python", evaluate)
-    for split, runs in (("test", 1), ("test", 1), ("valid", 2), ("test", 2)):
-        assert sketch_pix2seq_experiment.score_model(tmp_path, str(data_dir), split)["step"] == 2
-        assert len(evaluated) == runs
-    (tmp_path / "evaluation/test.json").write_text(json.dumps({"step": 1, "categories": ["cat", "house"]}))
-    sketch_pix2seq_experiment.score_model(tmp_path, str(data_dir), "test")
-    assert len(evaluated) == 3
-    (tmp_path / "log/metrics.csv").unlink()
-    with pytest.raises(ValueError, match="was stopped before its end; the same command goes on"):
-        asked = f"data_set=[cat.npz,house.npz],{TINY},num_steps=3,dec_model=lstm"
-        sketch_pix2seq_experiment.train_model(tmp_path, str(data_dir), asked)
+    assert hps.save_every <= steps
+    Model(hps)
 
 
 def test_exported_weights_draw_the_same_and_can_be_begun_from(data_dir, tmp_path, capsys):
