@@ -133,13 +133,14 @@ class DistributedContext:
 
     def apply_gradients(self, optimizer, gradients, variables, clip: float) -> None:
         """Update by gradients that are summed over all replicas already, clipped to +- ``clip``."""
-        gradients = [tf.clip_by_value(gradient, -clip, clip) for gradient in gradients]
-        if self.strategy.num_replicas_in_sync == 1:
-            optimizer.apply(gradients, variables)  # a tenth of a step's time is saved by its single update of all
-            return
 
-        def step(variable, gradient):  # of several replicas, ``apply`` would sum the gradients once more
-            optimizer.update_step(gradient, variable, optimizer.learning_rate)
+        def step(variable, gradient):
+            optimizer.update_step(tf.clip_by_value(gradient, -clip, clip), variable, optimizer.learning_rate)
+
+        if self.strategy.num_replicas_in_sync == 1:  # in one update of all, which saves a tenth of a step's time
+            optimizer.apply([tf.clip_by_value(gradient, -clip, clip) for gradient in gradients], variables)
+            return
+        # Of several replicas, ``apply`` would sum the gradients once more.
 
         for variable, gradient in zip(variables, gradients, strict=True):
             self.strategy.extended.update(variable, step, (gradient,), group=False)
