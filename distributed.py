@@ -140,9 +140,7 @@ class DistributedContext:
         if self.strategy.num_replicas_in_sync == 1:  # in one update of all, which saves a tenth of a step's time
             optimizer.apply([tf.clip_by_value(gradient, -clip, clip) for gradient in gradients], variables)
             return
-        # Of several replicas, ``apply`` would sum the gradients once more.
-
-        for variable, gradient in zip(variables, gradients, strict=True):
+        for variable, gradient in zip(variables, gradients, strict=True):  # which ``apply`` would sum once more
             self.strategy.extended.update(variable, step, (gradient,), group=False)
         optimizer.iterations.assign_add(1)
 

@@ -434,7 +434,7 @@ def _write(directory: Path, store: _Store) -> None:
     remove_stale_temporaries(directory)
     paths = [_array_file(directory, name, store.meta) for name in ("points", "lengths")]
     for path, array in zip(paths, (store.points, store.lengths), strict=True):
-        buffer = io.BytesIO()
+        buffer = io.BytesIO()  # as NumPy, writing to a file itself, does not say that the disk is full
         np.save(buffer, array, allow_pickle=False)
         write_file(path, buffer.getbuffer())
     _write_meta(directory, store)

@@ -156,7 +156,7 @@ def run_model(args: argparse.Namespace, name: str, seed: int) -> dict:
     minutes = sum(float(row["seconds"]) for row in rows if row["split"] == "train") / 60
     report = score_model(weights, args.data_dir, args.split)
     result = {key: value for key, value in report.items() if key not in ("command", "model_dir")}  # of this machine
-    result |= {"command": command_line(args, [name], [seed]), "label": run.label, "training_seed": seed}
+    result |= {"command": command_of(args, [name], [seed]), "label": run.label, "training_seed": seed}
     result |= {"steps": steps, "minutes": round(minutes, 1)}
     write_file(result_path(args, name, seed), (json.dumps(result, indent=1) + "\n").encode())
     return result
@@ -168,7 +168,7 @@ def result_path(args: argparse.Namespace, name: str, seed: int) -> Path:
     return Path(args.results_dir or args.experiment_dir, f"{args.set}_{name}_seed{seed}_{steps}.json")
 
 
-def command_line(args: argparse.Namespace, names: list[str], seeds: list[int]) -> str:
+def command_of(args: argparse.Namespace, names: list[str], seeds: list[int]) -> str:
     """The command that makes these runs, without the directories of this machine."""
     command = ["python", "sketch_pix2seq_experiment.py", "--set", args.set, "--only", *names]
     command += ["--seeds", *map(str, seeds)] + (["--steps", str(args.steps)] if args.steps else [])

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -273,28 +274,23 @@ LOSSES = {  # what happens -> how, and the exit codes of both workers; None: the
 }
 
 
-def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
-    """Two workers on two hosts, one of which is lost at a random time; what that costs, and how the run ends."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        reason = "needs root, and iproute2 (apt-get install iproute2)"
-        print(f"two hosts: skipped, {reason}", file=sys.stderr)
-        return [("two workers on two hosts", f"skipped: {reason}")]
-    import miniatures
-    import test_distribute as workers
+class HostsRun(NamedTuple):
+    """What all runs on two hosts have in common."""
 
-    import render_svg2bitmap
+    hosts: TwoHosts
+    data_dir: Path
+    hparams: dict
 
-    data_dir = directory / "data"
-    data_dir.mkdir()
-    (data_dir / "npz").symlink_to(ROOT / "datasets/npz")
-    assert render_svg2bitmap.main([f"--data_base_dir={data_dir}"]) == 0
-    names = ",".join(path.name for path in sorted((ROOT / "datasets/npz").glob("doodle_*.npz")))
-    hparams = {"data_set": f"[{names}]", "dec_model": "lstm", "dec_rnn_size": 128, "num_steps": 161, "save_every": 80}
-    hparams |= {"save_minutes": 0.1}
+    def start(self, run: Path, *flags, **hparams):
+        """A worker on each host, whose chief writes to ``run``."""
+        import test_distribute as workers
 
-    def run_undisturbed(hosts, run: Path, *flags, **hparams) -> float:
         run.mkdir(exist_ok=True)
-        began, pair = time.time(), workers.Pair(data_dir, run, *flags, hosts=hosts, **hparams)
+        return workers.Pair(self.data_dir, run, *flags, hosts=self.hosts, **hparams)
+
+    def finish(self, run: Path, *flags, **hparams) -> float:
+        """Start and let it end -> seconds to the first line of the log."""
+        began, pair = time.time(), self.start(run, *flags, **hparams)
         while "\nstep: " not in pair.said(0) and not pair.ended():
             time.sleep(0.05)
         seconds = time.time() - began
@@ -303,15 +299,18 @@ def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
         assert not (run / "nowhere").exists()
         return seconds
 
-    def lose(hosts, run: Path, action, codes) -> str:
-        run.mkdir()
-        pair = workers.Pair(data_dir, run, hosts=hosts, **hparams)
+    def lose(self, run: Path, action, codes, seconds: float) -> str:
+        """Do ``action`` so many seconds after step 20, and resume -> what it cost."""
+        import miniatures
+        import test_distribute as workers
+
+        pair = self.start(run, **self.hparams)
         while "step: 20," not in pair.said(0):
             assert not pair.ended(), pair.said(0) + pair.said(1)
             time.sleep(0.05)
-        time.sleep(rng.uniform(0, 10))
+        time.sleep(seconds)
         assert not pair.ended(), "the run was over too soon"
-        action(hosts, pair)
+        action(self.hosts, pair)
         happened = time.time()
         found = tuple(pair.wait(index, 1200) for index in range(2))
         noticed = time.time() - happened
@@ -322,22 +321,40 @@ def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
         pair.close()
         if codes is None:
             return "the run goes on"
-        hosts.cable("up")
+        self.hosts.cable("up")
         lost = max(0.0, happened - miniatures.list_snapshots(run / "snapshot")[0].with_suffix(".index").stat().st_mtime)
-        again = run_undisturbed(hosts, run, "--resume_training")
+        again = self.finish(run, "--resume_training")
         codes = " and ".join("killed" if code < 0 else f"exit code {code}" for code in codes)
         return f"{codes} after {noticed:.1f} s, {lost:.1f} s of training lost, {again:.0f} s to start again"
 
+
+def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
+    """Two workers on two hosts, one of which is lost at a random time; what that costs, and how the run ends."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        reason = "needs root, and iproute2 (apt-get install iproute2)"
+        print(f"two hosts: skipped, {reason}", file=sys.stderr)
+        return [("two workers on two hosts", f"skipped: {reason}")]
+    import miniatures
+
+    import render_svg2bitmap
+
+    data_dir = directory / "data"
+    data_dir.mkdir()
+    (data_dir / "npz").symlink_to(ROOT / "datasets/npz")
+    assert render_svg2bitmap.main([f"--data_base_dir={data_dir}"]) == 0
+    names = ",".join(path.name for path in sorted((ROOT / "datasets/npz").glob("doodle_*.npz")))
+    hparams = {"data_set": f"[{names}]", "dec_model": "lstm", "dec_rnn_size": 128, "num_steps": 161, "save_every": 80}
+    hparams |= {"save_minutes": 0.1}
     rows = []
     with TwoHosts() as hosts:
-        run_undisturbed(hosts, directory / "whole", **hparams)
+        runs = HostsRun(hosts, data_dir, hparams)
+        runs.finish(directory / "whole", **hparams)
         whole = miniatures.newest_state(directory / "whole")
         for what, (action, codes) in LOSSES.items():
             for _ in range(wanted["losses"]):
                 run = directory / f"lost-{len(rows) + 1}"
-                rows.append(
-                    (f"two hosts: {what}; ends bit for bit as if it had not been", lose(hosts, run, action, codes))
-                )
+                cost = runs.lose(run, action, codes, rng.uniform(0, 10))
+                rows.append((f"two hosts: {what}; ends bit for bit as if it had not been", cost))
                 miniatures.assert_same(miniatures.newest_state(run), whole)
     return rows
 
