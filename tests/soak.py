@@ -299,17 +299,15 @@ class HostsRun(NamedTuple):
         assert not (run / "nowhere").exists()
         return seconds
 
-    def lose(self, run: Path, action, codes, seconds: float) -> str:
-        """Do ``action`` so many seconds after step 20, and resume -> what it cost."""
+    def lose(self, run: Path, action, codes, step: int) -> str:
+        """Do ``action`` once the log tells of a step, and resume -> what it cost."""
         import miniatures
         import test_distribute as workers
 
         pair = self.start(run, **self.hparams)
-        while "step: 20," not in pair.said(0):
+        while f"step: {step}," not in pair.said(0):
             assert not pair.ended(), pair.said(0) + pair.said(1)
             time.sleep(0.05)
-        time.sleep(seconds)
-        assert not pair.ended(), "the run was over too soon"
         action(self.hosts, pair)
         happened = time.time()
         found = tuple(pair.wait(index, 1200) for index in range(2))
@@ -329,7 +327,7 @@ class HostsRun(NamedTuple):
 
 
 def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]:
-    """Two workers on two hosts, one of which is lost at a random time; what that costs, and how the run ends."""
+    """Two workers on two hosts, one of which is lost at a random step; what that costs, and how the run ends."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         reason = "needs root, and iproute2 (apt-get install iproute2)"
         print(f"two hosts: skipped, {reason}", file=sys.stderr)
@@ -343,7 +341,7 @@ def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
     (data_dir / "npz").symlink_to(ROOT / "datasets/npz")
     assert render_svg2bitmap.main([f"--data_base_dir={data_dir}"]) == 0
     names = ",".join(path.name for path in sorted((ROOT / "datasets/npz").glob("doodle_*.npz")))
-    hparams = {"data_set": f"[{names}]", "dec_model": "lstm", "dec_rnn_size": 128, "num_steps": 161, "save_every": 80}
+    hparams = {"data_set": f"[{names}]", "dec_model": "lstm", "dec_rnn_size": 128, "num_steps": 401, "save_every": 200}
     hparams |= {"save_minutes": 0.1}
     rows = []
     with TwoHosts() as hosts:
@@ -353,7 +351,7 @@ def soak_hosts(directory: Path, wanted: dict, rng: random.Random) -> list[tuple]
         for what, (action, codes) in LOSSES.items():
             for _ in range(wanted["losses"]):
                 run = directory / f"lost-{len(rows) + 1}"
-                cost = runs.lose(run, action, codes, rng.uniform(0, 10))
+                cost = runs.lose(run, action, codes, 20 * rng.randint(8, 16))  # there is a snapshot by then
                 rows.append((f"two hosts: {what}; ends bit for bit as if it had not been", cost))
                 miniatures.assert_same(miniatures.newest_state(run), whole)
     return rows
