@@ -2,9 +2,9 @@
 
 From the state after the strokes kept so far the model draws a few candidates, cool to hot, each until it lifts its pen.
 A candidate is cut where it goes astray. The first that is good enough is kept: it covers ink that was not covered yet,
-and puts hardly any where there is none, or where a line is already; if none is, the one that scores best. Where none
-gains anything, the next candidates begin at ink that is left; where these do not, either, or no ink is left, the
-drawing ends.
+and puts hardly any where there is none, or where a line is already; if none is, the one that scores best. It is moved
+onto the middle of the ink that it follows, and there the model goes on. Where none gains anything, the next candidates
+begin at ink that is left; where these do not, either, or no ink is left, the drawing ends.
 
 Letters: N drawings, k candidates for each, K = N k, H x W pixels of a bitmap; positions are (x, y) in pixels.
 """
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 from scipy import ndimage
+from skimage.morphology import skeletonize
 
 from extensions import PixelAlignedFeatures, where_rows
 from ink_scores import INK_BELOW
@@ -22,12 +23,14 @@ from model import START, Code, Model, draw_point, mixture_params, sample_batch
 
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
 REACH = 0.5  # a line covers ink within this distance, and within a pixel
-MIN_SCORE = 0.8  # of a stroke that is kept
+MIN_SCORE = 0.6  # of a stroke that is kept
 AGAIN_COST = 0.5  # of a pixel where a line is already; one where no ink is costs 1
 CUT_GAIN = 1.0  # a stroke is cut where that improves its score by as much
 RETRACE = 5  # cells of a line's own that it may touch again
 GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
-MIN_REST = 3.0  # length of what is left of a line that is worth a stroke
+MIN_REST = 2.0  # length of what is left of a line that is worth a stroke
+FIT_REACH = 2.0  # how far from the middle of ink a line may be that is moved there
+FIT_SAMPLES, FIT_DAMPING = 8, 1.0  # of that: places per segment; the length of line that its points outweigh
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
 PATIENCE = 12  # rounds in vain
@@ -73,8 +76,9 @@ class Page:
         within = int(self.reach)
         disc = np.mgrid[-within : within + 1, -within : within + 1].reshape(2, -1)
         self.disc = disc[:, np.hypot(*disc) <= self.reach]  # [2, D]
-        middle = [ndimage.distance_transform_edt(ink) for ink in self.ink]
-        self.line_width = np.array([2 * np.median(line[line > 0]) if line.any() else 1.0 for line in middle])
+        depth = [ndimage.distance_transform_edt(ink) for ink in self.ink]
+        self.line_width = np.array([2 * np.median(line[line > 0]) if line.any() else 1.0 for line in depth])
+        self.middles = [_middles_of_lines(image, ink) for image, ink in zip(images, self.ink, strict=True)]
 
     def pieces_left(self, page: int) -> np.ndarray:
         """Ink of a page that is not covered and is worth a stroke: bool ``[H, W]``.
@@ -154,6 +158,30 @@ class Page:
         off, again, pixels = (part[rows, cut] for part in (off, again, pixels))
         return Verdict(scores[rows, cut], cut + 1, 1.0 - off / pixels, again / pixels)
 
+    def fit(self, page: int, line: np.ndarray) -> np.ndarray:
+        """A line ``[n, 2]`` moved onto the middle of the ink that it follows, where any is within reach: least squares.
+
+        Places along a segment shall move across it as far as the ink's middle lies beside them; along it they may stay,
+        so that a line keeps its ends. Damping holds the points that no ink pulls.
+        """
+        (height, width), count = self.ink.shape[1:], len(line)
+        share = (np.arange(FIT_SAMPLES) + 0.5) / FIT_SAMPLES  # of the way from a segment's first point to its second
+        segments = np.diff(line, axis=0)  # [n - 1, 2]
+        at = line[:-1, None] + segments[:, None] * share[:, None]  # [n - 1, FIT_SAMPLES, 2]
+        x, y = np.moveaxis(np.clip(np.floor(at), 0, [width - 1, height - 1]).astype(int), 2, 0)
+        to_middle = self.middles[page][y, x] - at
+        length = np.hypot(*segments.T)
+        across = np.stack([-segments[:, 1], segments[:, 0]], axis=1) / np.maximum(length, 1e-9)[:, None]
+        weight = length[:, None] / FIT_SAMPLES * (np.hypot(*np.moveaxis(to_middle, 2, 0)) <= FIT_REACH * self.unit)
+        moves, i = np.zeros((count - 1, FIT_SAMPLES, count, 2)), np.arange(count - 1)  # of a place, per move of a point
+        moves[i, :, i] = (1.0 - share)[:, None] * across[:, None]
+        moves[i, :, i + 1] = share[:, None] * across[:, None]
+        moves = moves.reshape(-1, 2 * count)
+        pull = moves.T * weight.ravel()
+        damping = FIT_DAMPING * self.unit * np.eye(2 * count)
+        wanted = np.einsum("skc,sc->sk", to_middle, across).ravel()
+        return line + np.linalg.solve(pull @ moves + damping, pull @ wanted).reshape(-1, 2)
+
     def cover(self, whose: np.ndarray, lines: list[np.ndarray]) -> None:
         """Draw a line on each of some pages, no page twice."""
         self.covered[whose] |= self._first_near(self._trace(lines), len(lines), MAX_STROKE) < MAX_STROKE
@@ -199,6 +227,21 @@ def _outermost(ink: np.ndarray) -> np.ndarray:
     if len(y):
         sides[[y.min(), y.max()], :] = sides[:, [x.min(), x.max()]] = True
     return ink & sides
+
+
+def _middles_of_lines(image: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """For each pixel the middle of the line that is nearest, (x, y): ``[H, W, 2]``; far away without any.
+
+    Where that is to less than a pixel, the grey of the 3 x 3 pixels around the skeleton tells.
+    """
+    if not ink.any():
+        return np.full((*ink.shape, 2), 1e6)
+    dark = 255.0 - image
+    mass = np.maximum(ndimage.uniform_filter(dark, 3), 1e-9)
+    places = np.stack(np.mgrid[: ink.shape[0], : ink.shape[1]][::-1], axis=2) + 0.5  # [H, W, 2]
+    centres = np.stack([ndimage.uniform_filter(dark * places[:, :, i], 3) for i in (0, 1)], axis=2) / mass[:, :, None]
+    nearest = ndimage.distance_transform_edt(~skeletonize(ink), return_distances=False, return_indices=True)
+    return centres[nearest[0], nearest[1]]
 
 
 @functools.lru_cache(maxsize=4)
@@ -337,12 +380,15 @@ class GuidedDrawings:
     def keep(self, kept: np.ndarray, strokes: np.ndarray, lines: np.ndarray, count: np.ndarray) -> None:
         """Add the first ``count`` points of strokes ``[t, n, 5]``, lines in pixels, to n of the active drawings."""
         strokes[count - 1, np.arange(len(kept)), 2:] = [0, 1, 0]  # the pen is lifted, whether it would or not
-        for i, (n, many) in enumerate(zip(self.active[kept], count, strict=True)):
-            if self.strokes[n] and np.hypot(*(lines[0, i] - self.pen[n])) <= JOIN * self.page.unit:
+        whose = self.active[kept]
+        fitted = [self.page.fit(n, lines[:many, i]) for i, (n, many) in enumerate(zip(whose, count, strict=True))]
+        for i, (n, line) in enumerate(zip(whose, fitted, strict=True)):
+            strokes[: len(line), i, :2] = np.diff(line, axis=0, prepend=self.pen[n][None]) / self.per_unit[n]
+            if self.strokes[n] and np.hypot(*(line[0] - self.pen[n])) <= JOIN * self.page.unit:
                 self.strokes[n][-1][-1, 2] = 0.0  # it goes on where the last one was cut
-            self.pen[n] = lines[many - 1, i]
-            self.strokes[n].append(strokes[:many, i][:, [0, 1, 3]])
-        self.page.cover(self.active[kept], [lines[:many, i] for i, many in enumerate(count)])
+            self.pen[n] = line[-1]
+            self.strokes[n].append(strokes[: len(line), i][:, [0, 1, 3]])
+        self.page.cover(whose, fitted)
         points, counts = np.zeros([len(strokes), len(self.active), 5], np.float32), np.zeros(len(self.active), np.int32)
         points[:, kept], counts[kept] = strokes, count
         self.pens = self.follow(self.pens, tf.constant(points), tf.constant(counts))

@@ -65,6 +65,23 @@ def test_the_first_that_is_good_enough_is_kept_else_the_best():
     assert Verdict(score=np.array([0.5, 3.0, 9.0, 2.0]), **fields).choose(2).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("side", [48, 96])
+def test_a_line_is_moved_onto_the_middle_of_its_ink_and_keeps_its_ends(side):
+    unit = side // 48
+    image = np.full((1, side, side), 255, np.uint8)
+    image[0, 10 * unit : 12 * unit, 4 * unit : 44 * unit] = 0  # its middle is at 11 units
+    page = Page(image)
+    beside = np.array([[8.0, 9.6], [20.0, 12.4], [40.0, 10.2]]) * unit
+    fitted = page.fit(0, beside)
+    before, after = (np.abs(line[:, 1] - 11 * unit).mean() for line in (beside, fitted))
+    assert after < before / 2
+    np.testing.assert_allclose(fitted[:, 0], beside[:, 0], atol=0.3 * unit)  # not shortened to what is near
+    far, dot = np.array([[8.0, 30.0], [40.0, 30.0]]) * unit, np.array([[9.0, 9.0]]) * unit
+    np.testing.assert_array_equal(page.fit(0, far), far)
+    np.testing.assert_array_equal(page.fit(0, dot), dot)
+    assert np.isfinite(Page(np.full_like(image, 255)).fit(0, beside)).all()
+
+
 def test_strokes_begin_at_ink_that_is_left_and_worth_one():
     page = page_of([(10, 10, 32), (40, 5, 15), (45, 30, 31)])
     page.cover(np.zeros(1, int), [np.array([[10.5, 10.5], [29.5, 10.5]])])  # leaves a sliver at the line's end
