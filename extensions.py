@@ -17,7 +17,8 @@ from typing import ClassVar
 import tensorflow as tf
 
 from hparams import HParams
-from rnn import CELLS, Initializer, dropout_mask, is_padded, unroll
+from rnn import CELLS, Initializer, dropout_mask
+from unrolling import is_padded, unroll
 
 # A deep, normalised encoder, little noise on z, and a plain LSTM that knows where its pen is.
 NORMALISED = dict(

@@ -16,9 +16,10 @@ import tensorflow as tf
 import extensions
 from extensions import PRESETS as PRESETS
 from hparams import HParams
-from rnn import CELLS, Initializer, dropout_mask, is_padded, make_dense, unroll
+from rnn import CELLS, Initializer, dropout_mask, make_dense
 from snapshots import find_snapshot, load_hparams, load_snapshot
 from snapshots import load_data_info as load_data_info
+from unrolling import is_padded, unroll
 
 START = np.array([0, 0, 1, 0, 0], np.float32)  # the row that is fed first
 

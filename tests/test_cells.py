@@ -8,7 +8,8 @@ from miniatures import CELL_NAMES, make_cell
 from numpy_reference import relative_error
 
 from model import Model, get_default_hparams
-from rnn import CELLS, Initializer, layer_norm, make_dense, unroll
+from rnn import CELLS, Initializer, layer_norm, make_dense
+from unrolling import unroll
 
 
 def normal(rng, *shape):

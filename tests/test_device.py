@@ -12,8 +12,8 @@ from miniatures import CELL_NAMES, ROOT, TINY, arguments, metrics, move_weights
 from numpy_reference import relative_error
 
 import render_svg2bitmap
-import rnn
 import sketch_pix2seq_train
+import unrolling
 from hparams import CHOICES
 from model import Model, get_default_hparams, load_hparams, sample_batch
 from rnn import CELLS, Initializer
@@ -94,10 +94,10 @@ def test_padded_and_packed_take_the_same_steps(toy_data, run_in_graphs, tmp_path
 
 
 def test_few_numbers_of_steps_are_compiled():
-    rounded = [int(rnn.padded_steps(tf.constant(steps))) for steps in range(1, 252)]
+    rounded = [int(unrolling.padded_steps(tf.constant(steps))) for steps in range(1, 252)]
     assert sorted(set(rounded)) == [16, 24, 32, 48, 64, 96, 128, 192, 256]
     assert all(steps <= most < 1.5 * max(steps, 11) for steps, most in enumerate(rounded, 1))
-    assert int(rnn.padded_steps(tf.constant(16_385))) >= 16_385  # the longest that max_seq_len allows
+    assert int(unrolling.padded_steps(tf.constant(16_385))) >= 16_385  # the longest that max_seq_len allows
 
 
 # ---- sampling --------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_state_is_summed_in_float32(padded):
     for name, weight in cell.weights.items():
         weight.assign([30.0, np.arctanh(0.01), 30.0, 0.0] if name == "bias" else tf.zeros_like(weight))
     cell.precision = tf.bfloat16
-    run = tf.function(lambda: rnn.unroll(cell, tf.zeros([1000, 1, 5]), tf.zeros([1, 2]), padded=padded)[1])
+    run = tf.function(lambda: unrolling.unroll(cell, tf.zeros([1000, 1, 5]), tf.zeros([1, 2]), padded=padded)[1])
     np.testing.assert_allclose(run()[0, 0], 10.0, rtol=1e-3)
 
 
@@ -199,21 +199,21 @@ def test_bfloat16_learns_as_float32(tmp_path, monkeypatch, capsys):
 
 
 def test_the_device_chooses(monkeypatch):
-    assert [rnn.is_padded(choice) for choice in CHOICES["unroll"]] == [False, False, True]
+    assert [unrolling.is_padded(choice) for choice in CHOICES["unroll"]] == [False, False, True]
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
-    assert [rnn.is_padded(choice) for choice in CHOICES["unroll"]] == [True, False, True]
+    assert [unrolling.is_padded(choice) for choice in CHOICES["unroll"]] == [True, False, True]
 
 
 def test_a_machine_that_cannot_compile_is_told(monkeypatch, tmp_path, toy_data, capsys):
     def refuse(*arguments, **named):
         raise tf.errors.UnimplementedError(None, None, "Could not find compiler for platform METAL")
 
-    rnn.compiles.cache_clear()
+    unrolling.compiles.cache_clear()
     monkeypatch.setattr(tf, "function", lambda *arguments, **named: refuse)
     with pytest.raises(SystemExit) as caught:
         run_script(lambda: main(arguments(toy_data, tmp_path, **TINY, unroll="padded")))
     assert caught.value.code == 2
     assert re.fullmatch(r".*: unroll=padded: XLA .*; choose unroll=packed\n", capsys.readouterr().err)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
-    assert not rnn.is_padded("auto")
-    rnn.compiles.cache_clear()
+    assert not unrolling.is_padded("auto")
+    unrolling.compiles.cache_clear()
