@@ -68,6 +68,11 @@ def remove_stale_temporaries(directory: Path) -> None:
             pass
 
 
+def category_name(data_set: str) -> str:
+    """``"cat.npz"`` -> ``"cat"``."""
+    return data_set.removesuffix(".npz")
+
+
 def npz_path(data_dir: str | Path, data_set: str) -> Path:
     """Where the strokes of a category are: ``<data_dir>/npz/<category>.npz``; the ending may be left out.
 

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from bitmaps import bitmap_path, load_bitmaps
 from packed_store import is_packed, open_packed
 from read_image import check_size, import_cairo
 from read_image import load_image as load_image  # found here by scripts and users
@@ -36,11 +37,9 @@ from utils import (
     DRAWING_SETTINGS,
     SPLITS,
     PackedStrokes,
-    bitmap_path,
     category_name,
     get_bounds,
     get_scale_factor,
-    load_bitmaps,
     load_strokes,
     npz_path,
     remove_stale_temporaries,

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitmaps import bitmap_scales, rasterize_augmented
 from classifier import (
     RECIPE,
     SHIPPED,
@@ -42,7 +43,7 @@ from sampler import content_keys, draw_codes, encode_images, encode_loader, enco
 from script import add_switch, command_line, describe_machine, make_parser, run_script
 from seeds import seed_for
 from tracer import trace
-from utils import SPLITS, DataLoader, bitmap_scales, category_name, load_dataset, rasterize_augmented, write_file
+from utils import SPLITS, DataLoader, category_name, load_dataset, write_file
 
 SCORES = ("loss", "rec", "ret", "ink", "latent", "neighbours", "reconstructions")
 RET_AT = (1, 10, 50)

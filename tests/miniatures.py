@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from bitmaps import bitmap_path
 from model import Model, get_default_hparams
 from rnn import CELLS, Initializer
 from snapshots import list_snapshots
-from utils import SPLITS, bitmap_path, npz_path, save_strokes, strokes_digest
+from utils import SPLITS, npz_path, save_strokes, strokes_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_NAMES = sorted(CELLS)

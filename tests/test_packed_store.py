@@ -15,6 +15,7 @@ import pytest
 from helpers import ROOT
 from miniatures import COUNTS, assert_same, make_toy_data, newest_state
 
+import bitmaps
 import render_svg2bitmap
 import utils
 from hparams import HParams
@@ -359,7 +360,7 @@ def test_drawings_of_one_extent_have_the_same_pixels(rendered, changes):
 def test_bitmaps_of_earlier_versions_are_read(rendered):
     expected = load_dataset(rendered, settings(["a", "b"]))[0].images[:]
     for name in "ab":
-        path = utils.bitmap_path(rendered, name, 24, 32)
+        path = bitmaps.bitmap_path(rendered, name, 24, 32)
         with np.load(path) as file:
             arrays = dict(file)
         np.savez_compressed(path, **arrays)

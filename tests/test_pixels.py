@@ -8,10 +8,11 @@ from miniatures import arguments, make_model, make_toy_data
 
 import sketch_pix2seq_sampling
 import sketch_pix2seq_train
+from bitmaps import add_bitmap_noise
 from model import Code, MixtureParams, Model, get_default_hparams, pad_strokes, sample
 from render_svg2bitmap import rasterize_all
 from snapshots import load_data_info, load_hparams
-from utils import DataLoader, add_bitmap_noise, load_dataset, load_strokes, save_strokes
+from utils import DataLoader, load_dataset, load_strokes, save_strokes
 
 INPUTS = 16 + 32 + 64 + 96 + 49 + 64 + 1  # features by level, cells around the pen, sums over the page, the flag
 CHANGES = {

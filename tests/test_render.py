@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import render_svg2bitmap
+from bitmaps import bitmap_path, load_bitmaps
 from render_svg2bitmap import (
     draw_strokes,
     grid,
@@ -30,10 +31,8 @@ from render_svg2bitmap import (
 from utils import (
     SPLITS,
     PackedStrokes,
-    bitmap_path,
     get_bounds,
     get_scale_factor,
-    load_bitmaps,
     load_strokes,
     save_strokes,
     strokes_digest,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bitmaps
 import utils
 from hparams import HParams
 from utils import (
@@ -442,7 +443,7 @@ def write_category(data_dir, name, strokes, size=(2, 3)):
         split: np.arange(len(of_split), dtype=np.uint8)[:, None, None] * np.ones(size, np.uint8)
         for split, of_split in strokes.items()
     }
-    bitmap = utils.bitmap_path(data_dir, name, *size)
+    bitmap = bitmaps.bitmap_path(data_dir, name, *size)
     bitmap.parent.mkdir(exist_ok=True)
     np.savez(bitmap, digest=utils.strokes_digest(strokes), **images)
 
@@ -507,7 +508,7 @@ def test_longer_drawings_are_skipped_and_counted(tmp_path):
 
 def test_unconditional_training_needs_no_bitmaps(tmp_path):
     write_category(tmp_path, "a", random_splits(np.random.default_rng(3), [5], [4], [3]))
-    utils.bitmap_path(tmp_path, "a", 2, 3).unlink()
+    bitmaps.bitmap_path(tmp_path, "a", 2, 3).unlink()
     with pytest.raises(FileNotFoundError, match="render_svg2bitmap"):
         load_dataset(tmp_path, settings(["a"]))
     for arguments in ({"hps": settings(["a"], conditional=False)}, {"hps": settings(["a"]), "images": False}):

@@ -20,7 +20,8 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "seeds": set(),
     "safe_npz": set(),
     "packed_store": {"safe_npz"},
-    "utils": {"packed_store", "safe_npz", "script", "seeds"},
+    "bitmaps": {"packed_store", "safe_npz"},
+    "utils": {"bitmaps", "packed_store", "safe_npz", "script", "seeds"},
     "find_paper": set(),
     "draw_svg": set(),
     "read_image": {"find_paper"},
@@ -28,7 +29,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "centre_lines": set(),
     "read_svg": {"centre_lines", "draw_svg", "read_image", "simplify"},
     "read_strokes": {"read_svg", "utils"},
-    "render_svg2bitmap": {"packed_store", "read_image", "script", "utils"},
+    "render_svg2bitmap": {"bitmaps", "packed_store", "read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
     "result_page": {"pictures", "render_svg2bitmap", "utils"},
     "endings": {"utils"},
@@ -51,7 +52,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
-hparams safe_npz packed_store script seeds utils find_paper draw_svg read_image simplify centre_lines read_svg
+hparams safe_npz packed_store bitmaps script seeds utils find_paper draw_svg read_image simplify centre_lines read_svg
 read_strokes render_svg2bitmap pictures result_page morph endings ink_scores tracer
 """.split()
 
