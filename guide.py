@@ -1,10 +1,11 @@
 """Ink-guided sampling: of several candidates for each stroke, the one is kept that the ink on the page asks for.
 
 From the state after the strokes kept so far the model draws a few candidates, cool to hot, each until it lifts its pen.
-A candidate is cut where it goes astray. The first that is good enough is kept: it covers ink that was not covered yet,
-and puts hardly any where there is none, or where a line is already; if none is, the one that scores best. It is moved
-onto the middle of the ink that it follows, and there the model goes on. Where none gains anything, the next candidates
-begin at ink that is left; where these do not, either, or no ink is left, the drawing ends.
+Where a candidate begins or goes astray, that part is cut off. The first that is good enough is kept: it covers ink that
+was not covered yet, and puts hardly any where there is none, or where a line is already; if none is, the best one. It
+is moved onto the middle of the ink that it follows, and from there the model goes on. Where none gains anything, the
+next candidates begin at ink that is left, and one follows that ink by itself; where these do not gain, either, or no
+ink is left, the drawing ends.
 
 Letters: N drawings, k candidates for each, K = N k, H x W pixels of a bitmap; positions are (x, y) in pixels.
 """
@@ -17,15 +18,17 @@ import tensorflow as tf
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
+from centre_lines import trace_skeleton
 from extensions import PixelAlignedFeatures, where_rows
 from ink_scores import INK_BELOW
 from model import START, Code, Model, draw_point, mixture_params, sample_batch
+from simplify import simplify_line
 
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
 REACH = 0.5  # a line covers ink within this distance, and within a pixel
 MIN_SCORE = 0.6  # of a stroke that is kept
 AGAIN_COST = 0.5  # of a pixel where a line is already; one where no ink is costs 1
-CUT_GAIN = 1.0  # a stroke is cut where that improves its score by as much
+CUT_GAIN, HEAD_GAIN = 1.0, 3.0  # a stroke ends sooner, or begins later, where that improves its score by as much
 RETRACE = 5  # cells of a line's own that it may touch again
 GOOD_ON_INK, GOOD_AGAIN = 0.9, 0.5  # shares of a stroke that is good enough: at least, at most
 MIN_REST = 2.0  # length of what is left of a line that is worth a stroke
@@ -33,6 +36,7 @@ FIT_REACH = 2.0  # how far from the middle of ink a line may be that is moved th
 FIT_SAMPLES, FIT_DAMPING = 8, 1.0  # of that: places per segment; the length of line that its points outweigh
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
+TRACE_TOLERANCE = 0.3  # of a line that follows the ink by itself
 PATIENCE = 12  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 
@@ -41,13 +45,14 @@ class Verdict(NamedTuple):
     """Of each of K lines."""
 
     score: np.ndarray  # length of ink newly covered, less the length that is off ink, less some of that drawn again
+    first: np.ndarray  # point at which it best begins
     count: np.ndarray  # points up to where it is best cut
     on_ink: np.ndarray  # share of its pixels
     again: np.ndarray  # share of its pixels
 
     def choose(self, candidates: int) -> np.ndarray:
         """Of every ``candidates`` in a row, the first that is good enough, else the best; -1: none gains anything."""
-        score, _, on_ink, again = (field.reshape(-1, candidates) for field in self)
+        score, _, _, on_ink, again = (field.reshape(-1, candidates) for field in self)
         good = (score >= MIN_SCORE) & (on_ink >= GOOD_ON_INK) & (again <= GOOD_AGAIN)
         chosen = np.where(good.any(axis=1), good.argmax(axis=1), score.argmax(axis=1))
         return np.where(score[np.arange(len(score)), chosen] >= MIN_SCORE, chosen, -1)
@@ -76,9 +81,10 @@ class Page:
         within = int(self.reach)
         disc = np.mgrid[-within : within + 1, -within : within + 1].reshape(2, -1)
         self.disc = disc[:, np.hypot(*disc) <= self.reach]  # [2, D]
-        depth = [ndimage.distance_transform_edt(ink) for ink in self.ink]
-        self.line_width = np.array([2 * np.median(line[line > 0]) if line.any() else 1.0 for line in depth])
-        self.middles = [_middles_of_lines(image, ink) for image, ink in zip(images, self.ink, strict=True)]
+        skeletons = [skeletonize(ink) for ink in self.ink]
+        ink, middle = (np.maximum(np.sum(of, axis=(1, 2)), 1) for of in (self.ink, skeletons))
+        self.line_width = ink / middle
+        self.middles = [_middles_of_lines(image, skeleton) for image, skeleton in zip(images, skeletons, strict=True)]
 
     def pieces_left(self, page: int) -> np.ndarray:
         """Ink of a page that is not covered and is worth a stroke: bool ``[H, W]``.
@@ -131,7 +137,8 @@ class Page:
         """What each line ``[n, 2]`` on page ``whose`` ``[K]`` would cover, as far as it is best drawn."""
         drawn = np.array([len(line) > 0 for line in lines])
         if not drawn.all():
-            verdict = Verdict(np.full(len(lines), -np.inf), *np.zeros((3, len(lines))))
+            nothing = np.zeros(len(lines), int)
+            verdict = Verdict(nothing - np.inf, nothing, nothing.copy(), nothing * 0.0, nothing * 0.0)
             if drawn.any():
                 judged = self.judge(whose[drawn], [line for line in lines if len(line)])
                 for field, values in zip(verdict, judged, strict=True):
@@ -150,19 +157,24 @@ class Page:
         gain, off, again, pixels = (
             np.cumsum(part.reshape(count, steps), axis=1) for part in (gain, off, again, pixels)
         )
-        scores, rows = gain - (off + AGAIN_COST * again) / self.unit, np.arange(count)
+        score, rows = gain - (off + AGAIN_COST * again) / self.unit, np.arange(count)
         last = np.array([len(line) for line in lines]) - 1
-        scores[np.arange(steps) > last[:, None]] = -np.inf
-        best = scores.argmax(axis=1)
-        cut = np.where(scores[rows, best] >= scores[rows, last] + CUT_GAIN, best, last)
-        off, again, pixels = (part[rows, cut] for part in (off, again, pixels))
-        return Verdict(scores[rows, cut], cut + 1, 1.0 - off / pixels, again / pixels)
+        astray = np.where(score <= -HEAD_GAIN, score, 0.0)
+        lowest = np.pad(np.minimum.accumulate(astray, axis=1)[:, :-1], [[0, 0], [1, 0]])  # before a point
+        from_best = np.where(np.arange(steps) <= last[:, None], score - lowest, -np.inf)
+        best = from_best.argmax(axis=1)
+        cut = np.where(from_best[rows, best] >= from_best[rows, last] + CUT_GAIN, best, last)
+        first = np.where(lowest[rows, cut] < 0, (score == lowest[rows, cut][:, None]).argmax(axis=1), 0)
+        score, off, again, pixels = (
+            part[rows, cut] - np.where(first, part[rows, first], 0) for part in (score, off, again, pixels)
+        )
+        return Verdict(score, first, cut + 1, 1.0 - off / np.maximum(pixels, 1), again / np.maximum(pixels, 1))
 
     def fit(self, page: int, line: np.ndarray) -> np.ndarray:
         """A line ``[n, 2]`` moved onto the middle of the ink that it follows, where any is within reach: least squares.
 
         Places along a segment shall move across it as far as the ink's middle lies beside them; along it they may stay,
-        so that a line keeps its ends. Damping holds the points that no ink pulls.
+        so that a line keeps its ends, which are then drawn out to those of the ink. Damping holds what no ink pulls.
         """
         (height, width), count = self.ink.shape[1:], len(line)
         share = (np.arange(FIT_SAMPLES) + 0.5) / FIT_SAMPLES  # of the way from a segment's first point to its second
@@ -180,7 +192,16 @@ class Page:
         pull = moves.T * weight.ravel()
         damping = FIT_DAMPING * self.unit * np.eye(2 * count)
         wanted = np.einsum("skc,sc->sk", to_middle, across).ravel()
-        return line + np.linalg.solve(pull @ moves + damping, pull @ wanted).reshape(-1, 2)
+        line = line + np.linalg.solve(pull @ moves + damping, pull @ wanted).reshape(-1, 2)
+        return self._extend(page, self._extend(page, line)[::-1])[::-1]
+
+    def _extend(self, page: int, line: np.ndarray) -> np.ndarray:
+        """A line that goes straight on along its ink, as far as that is within reach."""
+        way = line[-1] - line[-2] if len(line) > 1 else np.zeros(2)
+        further = np.arange(0.25, FIT_REACH * self.unit, 0.25)[:, None] * way / max(np.hypot(*way), 1e-9)
+        x, y = np.clip(np.floor(line[-1] + further), 0, np.array(self.ink.shape[:0:-1]) - 1).astype(int).T
+        far = np.append(self.ink[page, y, x], False).argmin()
+        return np.concatenate([line[:-1], line[-1:] + further[far - 1]]) if far else line
 
     def cover(self, whose: np.ndarray, lines: list[np.ndarray]) -> None:
         """Draw a line on each of some pages, no page twice."""
@@ -194,6 +215,14 @@ class Page:
         cost = around[y, x] / around.max() + FAR_COST * np.hypot(x - pen[0], y - pen[1]) / min(left.shape)
         chosen = np.argmin(cost + CHANCE * rng.random((count, len(y))), axis=1)
         return np.stack([x[chosen], y[chosen]], axis=1) + 0.5
+
+    def trace(self, page: int, place: np.ndarray, pen: np.ndarray) -> np.ndarray:
+        """The middle ``[n, 2]`` of the piece of ink that is left at a place, from its end that is nearer to the pen."""
+        labels, _ = ndimage.label(self.pieces_left(page), np.ones((3, 3)))
+        x, y = place.astype(int)
+        lines = trace_skeleton(skeletonize(labels == labels[y, x]), self.line_width[page])
+        line = simplify_line(max(lines, key=len) + 0.5, TRACE_TOLERANCE * self.unit)[:MAX_STROKE]
+        return line if np.hypot(*(line[0] - pen)) <= np.hypot(*(line[-1] - pen)) else line[::-1]
 
     def give_up(self, page: int, places: np.ndarray) -> None:
         """Begin no stroke at these places ``[k, 2]`` again."""
@@ -229,18 +258,18 @@ def _outermost(ink: np.ndarray) -> np.ndarray:
     return ink & sides
 
 
-def _middles_of_lines(image: np.ndarray, ink: np.ndarray) -> np.ndarray:
+def _middles_of_lines(image: np.ndarray, skeleton: np.ndarray) -> np.ndarray:
     """For each pixel the middle of the line that is nearest, (x, y): ``[H, W, 2]``; far away without any.
 
-    Where that is to less than a pixel, the grey of the 3 x 3 pixels around the skeleton tells.
+    Where that is to less than a pixel, the grey of the 3 x 3 pixels around its skeleton tells.
     """
-    if not ink.any():
-        return np.full((*ink.shape, 2), 1e6)
+    if not skeleton.any():
+        return np.full((*skeleton.shape, 2), 1e6)
     dark = 255.0 - image
     mass = np.maximum(ndimage.uniform_filter(dark, 3), 1e-9)
-    places = np.stack(np.mgrid[: ink.shape[0], : ink.shape[1]][::-1], axis=2) + 0.5  # [H, W, 2]
+    places = np.stack(np.mgrid[: image.shape[0], : image.shape[1]][::-1], axis=2) + 0.5  # [H, W, 2]
     centres = np.stack([ndimage.uniform_filter(dark * places[:, :, i], 3) for i in (0, 1)], axis=2) / mass[:, :, None]
-    nearest = ndimage.distance_transform_edt(~skeletonize(ink), return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(~skeleton, return_distances=False, return_indices=True)
     return centres[nearest[0], nearest[1]]
 
 
@@ -355,7 +384,24 @@ class GuidedDrawings:
             tf.constant(start.reshape(-1, 2), tf.float32),
             tf.constant(is_forced.reshape(-1)),
         )
-        return strokes.numpy(), count.numpy(), places
+        return *self.add_traced(strokes.numpy(), count.numpy(), places), places
+
+    def add_traced(self, strokes: np.ndarray, count: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates, of which the last of a drawing follows the ink by itself where two rounds were in vain."""
+        candidates = places.shape[1]
+        traced = {
+            i * candidates + candidates - 1: self.page.trace(n, places[i, -1], self.pen[n])
+            for i, n in enumerate(self.active)
+            if self.misses[n] > 1
+        }
+        longest = max(map(len, traced.values()), default=0)
+        strokes = np.pad(strokes, [[0, max(0, longest - len(strokes))], [0, 0], [0, 0]])
+        for k, line in traced.items():
+            n = self.active[k // candidates]
+            strokes[: len(line), k, :2] = np.diff(line, axis=0, prepend=self.pen[n][None]) / self.per_unit[n]
+            strokes[: len(line), k, 2:] = START[2:]
+            count[k] = len(line)
+        return strokes, count
 
     def add_strokes(self) -> None:
         """The next stroke of each active drawing, where a candidate is worth it; some drawings end."""
@@ -372,25 +418,25 @@ class GuidedDrawings:
         self.misses[self.active] += 1
         self.misses[self.active[kept]] = 0
         if len(kept):
-            count = verdict.count[winner].astype(np.int32)
-            self.keep(kept, strokes[: count.max(), winner], lines[:, winner], count)
+            self.keep(kept, [lines[verdict.first[k] : verdict.count[k], k] for k in winner])
         is_left = [self.misses[n] < PATIENCE and self.page.pieces_left(n).any() for n in self.active]
         self.end(~np.array(is_left))
 
-    def keep(self, kept: np.ndarray, strokes: np.ndarray, lines: np.ndarray, count: np.ndarray) -> None:
-        """Add the first ``count`` points of strokes ``[t, n, 5]``, lines in pixels, to n of the active drawings."""
-        strokes[count - 1, np.arange(len(kept)), 2:] = [0, 1, 0]  # the pen is lifted, whether it would or not
-        whose = self.active[kept]
-        fitted = [self.page.fit(n, lines[:many, i]) for i, (n, many) in enumerate(zip(whose, count, strict=True))]
-        for i, (n, line) in enumerate(zip(whose, fitted, strict=True)):
-            strokes[: len(line), i, :2] = np.diff(line, axis=0, prepend=self.pen[n][None]) / self.per_unit[n]
+    def keep(self, kept: np.ndarray, lines: list[np.ndarray]) -> None:
+        """Draw a line ``[t, 2]``, in pixels, in each of n of the active drawings."""
+        whose, counts = self.active[kept], np.zeros(len(self.active), np.int32)
+        points = np.zeros([max(map(len, lines)), len(self.active), 5], np.float32)
+        lines = [self.page.fit(n, line) for n, line in zip(whose, lines, strict=True)]
+        for i, n, line in zip(kept, whose, lines, strict=True):
+            counts[i] = len(line)
+            stroke = points[: len(line), i]
+            stroke[:, :2] = np.diff(line, axis=0, prepend=self.pen[n][None]) / self.per_unit[n]
+            stroke[:-1, 2] = stroke[-1, 3] = 1.0  # the pen is lifted, whether it would or not
             if self.strokes[n] and np.hypot(*(line[0] - self.pen[n])) <= JOIN * self.page.unit:
                 self.strokes[n][-1][-1, 2] = 0.0  # it goes on where the last one was cut
             self.pen[n] = line[-1]
-            self.strokes[n].append(strokes[: len(line), i][:, [0, 1, 3]])
-        self.page.cover(whose, fitted)
-        points, counts = np.zeros([len(strokes), len(self.active), 5], np.float32), np.zeros(len(self.active), np.int32)
-        points[:, kept], counts[kept] = strokes, count
+            self.strokes[n].append(stroke[:, [0, 1, 3]])
+        self.page.cover(whose, lines)
         self.pens = self.follow(self.pens, tf.constant(points), tf.constant(counts))
 
     def end(self, ended: np.ndarray) -> None:

@@ -32,7 +32,7 @@ def test_a_line_is_worth_the_ink_that_it_covers(side):
     along = [(10 * times, 10 * times), (30 * times - 1, 10 * times)]
     verdict = judge(page, along, [along[0], (20 * times - 2, 10 * times)])
     whole, half = verdict.score
-    assert whole == pytest.approx(20 / 2, rel=0.1)  # in pixels of 48; a line of one pixel is taken for two wide
+    assert whole == pytest.approx(20, rel=0.1)  # in pixels of 48
     assert half == pytest.approx(whole / 2, rel=0.15)
     assert (verdict.on_ink == 1).all() and not verdict.again.any()
 
@@ -53,11 +53,20 @@ def test_a_stroke_is_cut_where_it_goes_astray_or_turns_back():
     astray = [(10, 10), (20, 10), (29, 10), (29, 20), (29, 40)]
     back = [(10, 10), (29, 10), (10, 10), (29, 10)]
     whole = [(10, 10), (20, 10), (29, 10)]
-    assert judge(page, astray, back, whole).count.tolist() == [3, 2, 3]
+    verdict = judge(page, astray, back, whole)
+    assert verdict.count.tolist() == [3, 2, 3] and not verdict.first.any()
+
+
+def test_a_stroke_is_cut_where_it_begins_astray():
+    page = page_of([(10, 10, 30)])
+    verdict = judge(page, [(10, 45), (10, 15), (10, 10), (20, 10), (29, 10)], [(10, 10), (29, 10)])
+    assert verdict.first.tolist() == [2, 0] and verdict.count.tolist() == [5, 2]
+    outside = judge(page, [(-9, 60), (10, 10), (29, 10)])
+    assert outside.first.tolist() == [1] and outside.on_ink[0] == 1
 
 
 def test_the_first_that_is_good_enough_is_kept_else_the_best():
-    fields = {"count": np.ones(4), "on_ink": np.ones(4), "again": np.zeros(4)}
+    fields = {"first": np.zeros(4, int), "count": np.ones(4, int), "on_ink": np.ones(4), "again": np.zeros(4)}
     assert Verdict(score=np.array([0.5, 3.0, 9.0, 2.0]), **fields).choose(4).tolist() == [1]
     astray = fields | {"on_ink": np.array([1, 0.5, 0.5, 0.5])}
     assert Verdict(score=np.array([0.5, 3.0, 9.0, 2.0]), **astray).choose(4).tolist() == [2]
@@ -75,7 +84,10 @@ def test_a_line_is_moved_onto_the_middle_of_its_ink_and_keeps_its_ends(side):
     fitted = page.fit(0, beside)
     before, after = (np.abs(line[:, 1] - 11 * unit).mean() for line in (beside, fitted))
     assert after < before / 2
-    np.testing.assert_allclose(fitted[:, 0], beside[:, 0], atol=0.3 * unit)  # not shortened to what is near
+    moved = (fitted - beside)[:, 0] / unit  # its ends go on along the ink, and are not shortened to what is near
+    assert -2.1 < moved[0] < 0.3 and abs(moved[1]) < 0.3 and -0.3 < moved[2] < 2.1
+    short = np.array([[5.0, 11.0], [42.5, 11.0]]) * unit
+    np.testing.assert_allclose(page.fit(0, short)[:, 0], [4 * unit, 44 * unit], atol=0.5)
     far, dot = np.array([[8.0, 30.0], [40.0, 30.0]]) * unit, np.array([[9.0, 9.0]]) * unit
     np.testing.assert_array_equal(page.fit(0, far), far)
     np.testing.assert_array_equal(page.fit(0, dot), dot)
@@ -83,11 +95,18 @@ def test_a_line_is_moved_onto_the_middle_of_its_ink_and_keeps_its_ends(side):
 
 
 def test_strokes_begin_at_ink_that_is_left_and_worth_one():
-    page = page_of([(10, 10, 32), (40, 5, 15), (45, 30, 31)])
-    page.cover(np.zeros(1, int), [np.array([[10.5, 10.5], [29.5, 10.5]])])  # leaves a sliver at the line's end
-    places = page.places_to_begin(0, np.array([29.0, 10.0]), 20, RNG)
+    page = page_of([(20, 20, 63), (80, 10, 30), (90, 60, 61)], 96)  # the last one is a speck
+    page.cover(np.zeros(1, int), [np.array([[20.5, 20.5], [60.5, 20.5]])])  # leaves a sliver at the line's end
+    places = page.places_to_begin(0, np.array([58.0, 20.0]), 20, RNG)
     x, y = places.astype(int).T
-    assert (y == 40).all() and ((x >= 5) & (x < 15)).all() and len(set(x)) > 1
+    assert (y == 80).all() and ((x >= 10) & (x < 30)).all() and len(set(x)) > 1
+
+
+def test_ink_that_no_candidate_covers_is_followed_by_itself():
+    page = page_of([(10, 10, 32), (40, 5, 15)])
+    line = page.trace(0, np.array([8.0, 40.0]), pen=np.array([40.0, 40.0]))
+    np.testing.assert_allclose(line, [[14.5, 40.5], [5.5, 40.5]], atol=1.0)  # from the end that is nearer to the pen
+    assert judge(page, [(x - 0.5, y - 0.5) for x, y in line]).score[0] > 8
 
 
 PIXELS = {
