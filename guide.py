@@ -4,8 +4,7 @@ From the state after the strokes kept so far the model draws a few candidates, c
 Where a candidate begins or goes astray, that part is cut off. The first that is good enough is kept: it covers ink that
 was not covered yet, and puts hardly any where there is none, or where a line is already; if none is, the best one. It
 is moved onto the middle of the ink that it follows, and from there the model goes on. Where none gains anything, the
-next candidates begin at ink that is left, and one follows that ink by itself; where these do not gain, either, or no
-ink is left, the drawing ends.
+next candidates begin at ink that is left; where these do not, either, or no ink is left, the drawing ends.
 
 Letters: N drawings, k candidates for each, K = N k, H x W pixels of a bitmap; positions are (x, y) in pixels.
 """
@@ -18,11 +17,9 @@ import tensorflow as tf
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from centre_lines import trace_skeleton
 from extensions import PixelAlignedFeatures, where_rows
 from ink_scores import INK_BELOW
 from model import START, Code, Model, draw_point, mixture_params, sample_batch
-from simplify import simplify_line
 
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
 REACH = 0.5  # a line covers ink within this distance, and within a pixel
@@ -36,7 +33,6 @@ FIT_REACH = 2.0  # how far from the middle of ink a line may be that is moved th
 FIT_SAMPLES, FIT_DAMPING = 8, 1.0  # of that: places per segment; the length of line that its points outweigh
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
-TRACE_TOLERANCE = 0.3  # of a line that follows the ink by itself
 PATIENCE = 12  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 
@@ -216,14 +212,6 @@ class Page:
         chosen = np.argmin(cost + CHANCE * rng.random((count, len(y))), axis=1)
         return np.stack([x[chosen], y[chosen]], axis=1) + 0.5
 
-    def trace(self, page: int, place: np.ndarray, pen: np.ndarray) -> np.ndarray:
-        """The middle ``[n, 2]`` of the piece of ink that is left at a place, from its end that is nearer to the pen."""
-        labels, _ = ndimage.label(self.pieces_left(page), np.ones((3, 3)))
-        x, y = place.astype(int)
-        lines = trace_skeleton(skeletonize(labels == labels[y, x]), self.line_width[page])
-        line = simplify_line(max(lines, key=len) + 0.5, TRACE_TOLERANCE * self.unit)[:MAX_STROKE]
-        return line if np.hypot(*(line[0] - pen)) <= np.hypot(*(line[-1] - pen)) else line[::-1]
-
     def give_up(self, page: int, places: np.ndarray) -> None:
         """Begin no stroke at these places ``[k, 2]`` again."""
         at = np.zeros(self.ink.shape[1:], bool)
@@ -384,24 +372,7 @@ class GuidedDrawings:
             tf.constant(start.reshape(-1, 2), tf.float32),
             tf.constant(is_forced.reshape(-1)),
         )
-        return *self.add_traced(strokes.numpy(), count.numpy(), places), places
-
-    def add_traced(self, strokes: np.ndarray, count: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates, of which the last of a drawing follows the ink by itself where two rounds were in vain."""
-        candidates = places.shape[1]
-        traced = {
-            i * candidates + candidates - 1: self.page.trace(n, places[i, -1], self.pen[n])
-            for i, n in enumerate(self.active)
-            if self.misses[n] > 1
-        }
-        longest = max(map(len, traced.values()), default=0)
-        strokes = np.pad(strokes, [[0, max(0, longest - len(strokes))], [0, 0], [0, 0]])
-        for k, line in traced.items():
-            n = self.active[k // candidates]
-            strokes[: len(line), k, :2] = np.diff(line, axis=0, prepend=self.pen[n][None]) / self.per_unit[n]
-            strokes[: len(line), k, 2:] = START[2:]
-            count[k] = len(line)
-        return strokes, count
+        return strokes.numpy(), count.numpy(), places
 
     def add_strokes(self) -> None:
         """The next stroke of each active drawing, where a candidate is worth it; some drawings end."""

@@ -102,13 +102,6 @@ def test_strokes_begin_at_ink_that_is_left_and_worth_one():
     assert (y == 80).all() and ((x >= 10) & (x < 30)).all() and len(set(x)) > 1
 
 
-def test_ink_that_no_candidate_covers_is_followed_by_itself():
-    page = page_of([(10, 10, 32), (40, 5, 15)])
-    line = page.trace(0, np.array([8.0, 40.0]), pen=np.array([40.0, 40.0]))
-    np.testing.assert_allclose(line, [[14.5, 40.5], [5.5, 40.5]], atol=1.0)  # from the end that is nearer to the pen
-    assert judge(page, [(x - 0.5, y - 0.5) for x, y in line]).score[0] > 8
-
-
 PIXELS = {
     "use_position": True,
     "drawing_extent": 10.0,

@@ -39,7 +39,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "snapshots": {"hparams", "utils"},
     "extensions": {"hparams", "rnn", "unrolling"},
     "model": {"extensions", "hparams", "rnn", "snapshots", "unrolling"},
-    "guide": {"centre_lines", "extensions", "ink_scores", "model", "simplify"},
+    "guide": {"extensions", "ink_scores", "model"},
     "ink_scores": {"render_svg2bitmap"},
     "tracer": {"ink_scores", "utils"},
     "classifier": {"hparams", "packed_store", "utils"},
