@@ -70,9 +70,7 @@ class HParams:
     position_features: int = 0  # features that z gives of the pen's position, with use_position (not the paper's)
     pixel_features: int = 0  # features of the bitmap at the pen, with drawing_extent (not the paper's)
     pixel_features_dropout: float = 0.0  # share of a batch's drawings that z alone must tell of, in training
-    drawing_extent: float = (
-        0.0  # units of each drawing's longer side; 0: as the scale factor has it, as in the original
-    )
+    drawing_extent: float = 0.0  # units of each drawing's longer side; 0: left to the scale factor, as in the original
     z_size: int = 128  # latent dimension
     batch_size: int = 100  # drawings per step, of all GPUs and machines together; 50 to 200 work
     skip_padding: bool = True  # compute no step after a drawing's end; False: all padded, as in the original
