@@ -236,6 +236,8 @@ def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray) -> float:
         return 0.0
     if share < SMALL_SHARE and _clutter(small, corners) > 0.004:
         return 0.0
+    if _is_seen_through(sharp, corners, np.median(colors, axis=0)):
+        return 0.0
     return min(side.step for side in sides) * share**0.25
 
 
@@ -305,6 +307,14 @@ def _clutter(small: np.ndarray, corners: np.ndarray) -> float:
     return float((outside_of(away, corners) > 30).mean())
 
 
+def _is_seen_through(sharp: np.ndarray, corners: np.ndarray, paper: np.ndarray) -> bool:
+    """Whether much of a sheet looks like what is around it: a box drawn with a broad pen does."""
+    inside = straighten(sharp, corners).reshape(-1, 3)
+    around = np.median(outside_of(sharp, corners), axis=0)
+    limit = 0.3 * np.linalg.norm(around - paper)
+    return bool((np.linalg.norm(inside - around, axis=1) < limit).mean() > 0.2)
+
+
 def straighten(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """The sheet with these corners (as ``find_sheet`` gives them) seen from straight above, without its edge."""
     centre = corners.mean(axis=0)
@@ -334,7 +344,8 @@ def without_shadows(image: np.ndarray) -> np.ndarray:
     colors = cv2.morphologyEx(cv2.GaussianBlur(small, (0, 0), 2), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
     colors = cv2.cvtColor(colors, cv2.COLOR_RGB2LAB)[..., 1:].astype(np.float32)
     colored = np.linalg.norm(colors - np.median(colors, axis=(0, 1)), axis=2) > 8
-    other = ((fine > 1.7 * coarse) & (fine > 4)) | colored
+    ink = closed < 0.2 * np.quantile(closed, 0.9)  # darker than any shadow
+    other = ((fine > 1.7 * coarse) & (fine > 4)) | colored | ink
     other = cv2.dilate(other.astype(np.uint8), np.ones((7, 7), np.uint8))  # the blur of a thick line, too
     labels, stats = cv2.connectedComponentsWithStats(1 - other, connectivity=4)[1:3]
     paper = (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.float32)
