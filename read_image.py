@@ -17,7 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from find_paper import find_bars, find_sheet, is_box, outside_of, shrink, straighten, without_rulings, without_shadows
+from find_paper import (
+    find_bars,
+    find_sheet,
+    is_box,
+    is_patterned,
+    outside_of,
+    shrink,
+    straighten,
+    without_rulings,
+    without_shadows,
+)
 
 MAX_SIDE = 32767  # cairo's largest image
 IMAGE_FORMATS = tuple("PNG JPEG WEBP GIF BMP TIFF PPM AVIF JPEG2000".split())  # none that runs a program, as EPS does
@@ -147,6 +157,8 @@ def _doubts(page, found) -> list[str]:
         doubts.append("it looks like the edge of a sheet or a frame")
     elif found.kind != "screen" and is_box(kept):
         doubts.append("a box is around it, which may be the edge of a sheet or a frame")
+    elif found.kind != "screen" and is_patterned(np.asarray(page)):
+        doubts.append("what it lies on has a pattern, which may have been taken for ink")
     elif found.kind != "screen" and found.pen > 0.06 * max(page.size):
         doubts.append("its lines are very broad, and may be the edge of something")
     parts, count = ndimage.label(kept, np.ones((3, 3)))

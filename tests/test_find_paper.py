@@ -39,14 +39,11 @@ def test_the_drawing_is_read_from(tmp_path, kind):
         assert likeness(tmp_path / "a", strokes) > 0.85
 
 
-def test_most_sheets_on_a_chequered_cloth_are_found(tmp_path):
-    rng, right = np.random.default_rng(1), []
-    for strokes in (CAT, HOUSE, FISH, HOUSE):
+def test_sheets_on_a_chequered_cloth_are_found(tmp_path):
+    rng = np.random.default_rng(1)
+    for strokes in (CAT, HOUSE, FISH, CAT, HOUSE):
         (tmp_path / "a").write_bytes(KINDS["on_cloth"](strokes, rng))
-        reading = read_picture(tmp_path / "a", SIDE, SIDE)
-        right.append(ink_scores(rasterize(strokes, SIDE, SIDE)[None], reading.bitmap[None], 2.0)[0][0] > 0.85)
-        assert right[-1] or reading.doubts
-    assert sum(right) >= 3
+        assert likeness(tmp_path / "a", strokes) > (0.7 if strokes is HOUSE else 0.85)  # turned by up to 20 degrees
 
 
 def camera(picture):
