@@ -107,8 +107,8 @@ def _change(small: np.ndarray) -> np.ndarray:
 
 def _parts(mask: np.ndarray, size: int = 5):
     """The large connected parts of a mask, each without holes and what is narrower than ``size``."""
-    core = (cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= size / 2).astype(np.uint8)
-    mask = (cv2.distanceTransform(core, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= size / 2).astype(np.uint8)
+    core = (cv2.distanceTransform(mask, cv2.DIST_L2, 5) <= size / 2).astype(np.uint8)
+    mask = (cv2.distanceTransform(core, cv2.DIST_L2, 5) <= size / 2).astype(np.uint8)
     contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     for contour in contours:
         if MIN_SHARE < cv2.contourArea(contour) / mask.size < MAX_SHARE:
@@ -402,8 +402,23 @@ def is_patterned(image: np.ndarray) -> bool:
     """Whether there is a pattern along at least three sides of an image, such as a chequered cloth's."""
     change = _change(shrink(image, SIDE)) > PATTERN
     deep = max(change.shape) // 12
+    if min(change.shape) <= 2 * deep:
+        return False
     rims = change[:deep], change[-deep:], change[:, :deep], change[:, -deep:]
     return sum(rim.mean() > 0.75 * PATTERNED for rim in rims) > 2  # part of a rim may be the paper's
+
+
+def is_on_something(image: np.ndarray, box: tuple) -> bool:
+    """Whether at least three rims of an image differ from what is inside a box (left, top, right, bottom) on it.
+
+    Light that falls off to one side leaves two rims alike or lighter.
+    """
+    small = shrink(image, SIDE)
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
+    left, top, right, bottom = (np.asarray(box) * (small.shape[0] / image.shape[0])).astype(int)
+    inside = np.median(lab[top : bottom + 1, left : right + 1].reshape(-1, 3), axis=0)
+    rims = (np.median(rim.reshape(-1, 3), axis=0) for rim in (lab[:8], lab[-8:], lab[:, :8], lab[:, -8:]))
+    return sum(np.linalg.norm(rim - inside) > 30 for rim in rims) > 2
 
 
 def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:
@@ -412,9 +427,10 @@ def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:
     A bar is parted from the rest by a straight step of colour, from rim to rim or to another bar, and is plain; or it
     fills at most a fifth. Thin ones are left, as they may be lines. None if there is no bar.
     """
-    if is_patterned(image):
+    small = shrink(image, SIDE)
+    if is_patterned(small):
         return None
-    small = cv2.cvtColor(shrink(image, SIDE), cv2.COLOR_RGB2LAB).astype(np.float32)
+    small = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
     top, bottom = _bar(small), _bar(small[::-1])
     middle = small[top : small.shape[0] - bottom].transpose(1, 0, 2)
     left, right = _bar(middle), _bar(middle[::-1])
@@ -572,34 +588,28 @@ def _paint(image: np.ndarray, rules: list[Rule], small_columns: int) -> np.ndarr
     """Rules painted over, but for ink that crosses them: as dark above and below, or darker than the rule."""
     rows, columns = image.shape[:2]
     scale = columns / small_columns
-    painted = image.copy()
-    at = np.arange(columns)
+    painted, at = image.copy(), np.arange(columns)
     half = max(1, round(1.6 * scale))
+    reach, leans = half + 1, (0, -2, -1, 1, 2)  # what ink may cross along
+    along = [np.clip(at + lean * reach, 0, columns - 1) for lean in leans]
+    against = [np.clip(at - lean * reach, 0, columns - 1) for lean in leans]
     for rule in rules:
-        curve = np.interp(at / scale, np.arange(small_columns), rule.curve) * scale
-        ys = np.rint(curve).astype(int)
-        offsets = np.arange(-half, half + 1)
-        band = np.clip(ys[:, None] + offsets, 0, rows - 1)
-        colors = image[band, at[:, None]].astype(int)  # [columns, band, 3]
-        best = None
-        for lean in (-2, -1, 0, 1, 2):  # what ink may cross along
-            reach = half + 1
-            above = image[np.clip(ys - reach, 0, rows - 1), np.clip(at - lean * reach, 0, columns - 1)].astype(int)
-            below = image[np.clip(ys + reach, 0, rows - 1), np.clip(at + lean * reach, 0, columns - 1)].astype(int)
-            lighter = np.maximum(above, below)
-            best = (
-                lighter
-                if best is None
-                else np.where(lighter.sum(1, keepdims=True) < best.sum(1, keepdims=True), lighter, best)
-            )
-        plain = np.maximum(
-            image[np.clip(ys - half - 1, 0, rows - 1), at], image[np.clip(ys + half + 1, 0, rows - 1), at]
-        )
-        darkness = plain.astype(int).mean(axis=1)[:, None] - colors.mean(axis=2)
+        ys = np.rint(np.interp(at / scale, np.arange(small_columns), rule.curve) * scale).astype(int)
+        band = np.clip(ys[:, None] + np.arange(-half, half + 1), 0, rows - 1)
+        colors = image[band, at[:, None]]  # [columns, band, 3]
+        above, below = (image[np.clip(ys + side * reach, 0, rows - 1), at] for side in (-1, 1))
+        lighter = np.stack([np.maximum(above[one], below[other]) for one, other in zip(against, along, strict=True)])
+        light = _sum_of_channels(lighter)
+        darkest = lighter[light.argmin(axis=0), at]
+        darkness = (light[0][:, None] - _sum_of_channels(colors)) / 3
         ink = darkness > 1.6 * rule.darkness + 12
-        new = np.maximum(colors, best[:, None])
-        painted[band, at[:, None]] = np.where(ink[..., None], colors, new).astype(np.uint8)
+        painted[band, at[:, None]] = np.where(ink[..., None], colors, np.maximum(colors, darkest[:, None]))
     return painted
+
+
+def _sum_of_channels(colors: np.ndarray) -> np.ndarray:
+    """int16, of uint8 ``[..., 3]``; ``sum`` is slow along short axes."""
+    return colors[..., 0].astype(np.int16) + colors[..., 1] + colors[..., 2]
 
 
 def _without_dots(image: np.ndarray, dark: np.ndarray, level: float) -> np.ndarray:

@@ -21,6 +21,7 @@ from find_paper import (
     find_bars,
     find_sheet,
     is_box,
+    is_on_something,
     is_patterned,
     outside_of,
     shrink,
@@ -159,6 +160,8 @@ def _doubts(page, found) -> list[str]:
         doubts.append("a box is around it, which may be the edge of a sheet or a frame")
     elif found.kind != "screen" and is_patterned(np.asarray(page)):
         doubts.append("what it lies on has a pattern, which may have been taken for ink")
+    elif found.kind == "photo" and is_on_something(np.asarray(page), found.box):
+        doubts.append("it lies on something whose edges may have been taken for ink")
     elif found.kind != "screen" and found.pen > 0.06 * max(page.size):
         doubts.append("its lines are very broad, and may be the edge of something")
     parts, count = ndimage.label(kept, np.ones((3, 3)))

@@ -4,7 +4,17 @@ import io
 
 import numpy as np
 import pytest
-from benchmark_images import KINDS, diagonals_lost, dots_lost, encoded, on_page, shade
+from benchmark_images import (
+    KINDS,
+    diagonals_lost,
+    dots_lost,
+    drawn_sheet,
+    encoded,
+    lay_on,
+    on_page,
+    shade,
+    sheet_corners,
+)
 from PIL import Image, ImageDraw, ImageFilter
 from test_load_image import CAT, FISH, HOUSE, LADDER, SVG
 
@@ -31,7 +41,7 @@ def sketch(size=(300, 240), colors=((250, 250, 250), (20, 20, 20))):
     return picture
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("degrade", "clean", "on_cloth")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("degrade", "turned", "clean", "on_cloth")])
 def test_the_drawing_is_read_from(tmp_path, kind):
     rng = np.random.default_rng(1)
     for strokes in (CAT, HOUSE, FISH)[: 2 if kind in ("table", "note", "framed") else 1]:
@@ -44,6 +54,17 @@ def test_sheets_on_a_chequered_cloth_are_found(tmp_path):
     for strokes in (CAT, HOUSE, FISH, CAT, HOUSE):
         (tmp_path / "a").write_bytes(KINDS["on_cloth"](strokes, rng))
         assert likeness(tmp_path / "a", strokes) > (0.7 if strokes is HOUSE else 0.85)  # turned by up to 20 degrees
+
+
+def test_sheets_that_overlap_are_told_or_doubted(tmp_path):
+    rng, paper = np.random.default_rng(3), (250, 250, 248)
+    for color in ((96, 70, 52), (28, 28, 30), (60, 80, 110)):
+        photo = np.full((900, 1200, 3), color, np.float32)
+        for sheet in (Image.new("RGB", (700, 900), paper), drawn_sheet(FISH, rng, paper)):
+            corners = sheet_corners((1200, 900), 0.35, rng.uniform(-25, 25), sheet.width / sheet.height, rng)
+            photo = np.asarray(lay_on(photo, sheet, corners, rng), np.float32)
+        camera(Image.fromarray(photo.astype(np.uint8))).save(tmp_path / "a.jpg")
+        assert likeness(tmp_path / "a.jpg", FISH) > 0.85 or read_picture(tmp_path / "a.jpg", SIDE, SIDE).doubts
 
 
 def camera(picture):
