@@ -409,16 +409,17 @@ def is_patterned(image: np.ndarray) -> bool:
 
 
 def is_on_something(image: np.ndarray, box: tuple) -> bool:
-    """Whether at least three rims of an image differ from what is inside a box (left, top, right, bottom) on it.
+    """Whether three rims of an image are darker than what is in a box (left, top, right, bottom), or of another colour.
 
-    Light that falls off to one side leaves two rims alike or lighter.
+    Light that falls off to one side darkens two of them at most, a hand's shadow may darken the box.
     """
     small = shrink(image, SIDE)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
     left, top, right, bottom = (np.asarray(box) * (small.shape[0] / image.shape[0])).astype(int)
     inside = np.median(lab[top : bottom + 1, left : right + 1].reshape(-1, 3), axis=0)
     rims = (np.median(rim.reshape(-1, 3), axis=0) for rim in (lab[:8], lab[-8:], lab[:, :8], lab[:, -8:]))
-    return sum(np.linalg.norm(rim - inside) > 30 for rim in rims) > 2
+    other = [inside[0] - rim[0] > 30 or np.linalg.norm(rim[1:] - inside[1:]) > 15 for rim in rims]
+    return sum(other) > 2
 
 
 def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:

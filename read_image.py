@@ -114,7 +114,7 @@ def read_drawing(image, height: int, width: int, line_width: float | None = None
     box = tuple(found.box) if page.size == image.size else (0, 0, *image.size)
     if _is_like_bitmap(page, found.box, found.pen, height, width, line_width):
         return Reading(np.asarray(page.convert("L")), [], box)
-    doubts = _doubts(page, found)
+    doubts = _doubts(image if page.size == image.size else page, found)  # as it was lit
     if page is not pages[-1] and any(other.size != pages[0].size for other in pages):
         doubts.append("there is nothing on what seemed to be its sheet of paper")
     return Reading(_draw_again(page, found, height, width, line_width), doubts, box)
