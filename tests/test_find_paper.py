@@ -56,7 +56,7 @@ def test_sheets_on_a_chequered_cloth_are_found(tmp_path):
         assert likeness(tmp_path / "a", strokes) > (0.7 if strokes is HOUSE else 0.85)  # turned by up to 20 degrees
 
 
-def test_sheets_that_overlap_are_told_or_doubted(tmp_path):
+def test_sheets_that_overlap_are_read_or_doubted_or_refused(tmp_path):
     rng, paper = np.random.default_rng(3), (250, 250, 248)
     for color in ((96, 70, 52), (28, 28, 30), (60, 80, 110)):
         photo = np.full((900, 1200, 3), color, np.float32)
@@ -64,7 +64,12 @@ def test_sheets_that_overlap_are_told_or_doubted(tmp_path):
             corners = sheet_corners((1200, 900), 0.35, rng.uniform(-25, 25), sheet.width / sheet.height, rng)
             photo = np.asarray(lay_on(photo, sheet, corners, rng), np.float32)
         camera(Image.fromarray(photo.astype(np.uint8))).save(tmp_path / "a.jpg")
-        assert likeness(tmp_path / "a.jpg", FISH) > 0.85 or read_picture(tmp_path / "a.jpg", SIDE, SIDE).doubts
+        try:
+            reading = read_picture(tmp_path / "a.jpg", SIDE, SIDE)
+        except ValueError:
+            continue  # refused aloud
+        right = ink_scores(rasterize(FISH, SIDE, SIDE)[None], reading.bitmap[None], 2.0)[0][0] > 0.85
+        assert right or reading.doubts
 
 
 def camera(picture):
