@@ -402,7 +402,7 @@ def is_patterned(image: np.ndarray) -> bool:
     """Whether there is a pattern along at least three sides of an image, such as a chequered cloth's."""
     change = _change(shrink(image, SIDE)) > PATTERN
     deep = max(change.shape) // 12
-    if min(change.shape) <= 2 * deep:
+    if not 0 < 2 * deep < min(change.shape):
         return False
     rims = change[:deep], change[-deep:], change[:, :deep], change[:, -deep:]
     return sum(rim.mean() > 0.75 * PATTERNED for rim in rims) > 2  # part of a rim may be the paper's
