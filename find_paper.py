@@ -13,6 +13,7 @@ SIDE = 400  # pixels of the longer side, where sheets are sought
 MIN_SHARE, MAX_SHARE = 0.05, 0.985  # of the picture, that a sheet fills
 SMALL_SHARE = 0.2  # a sheet as small as that lies on something plain
 MIN_STEP = 4.0  # of lightness or colour (CIELAB), from the surface to the paper
+PATTERN, PATTERNED = 24, 0.12  # grey levels that differ around a pixel; share of such pixels on a patterned surface
 INSET = 0.012  # of a sheet's sides, that is cut off with its edge
 RULED_SIDE = 1000  # pixels of the longer side, where rulings are sought
 MIN_RULES = 5  # lines
@@ -45,14 +46,15 @@ def find_sheet(image: np.ndarray) -> np.ndarray | None:
     window = max(5, SIDE // 25 | 1)
     smooth = cv2.cvtColor(cv2.medianBlur(small, window), cv2.COLOR_RGB2LAB)
     sharp = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1.2).astype(np.float32)
-    found, seen = [], []
-    for contour in [*_regions(smooth), *_plain(small)]:
+    found, seen, change = [], [], _change(small)
+    for contour in [*_regions(smooth), *_plain(change)]:
         corners = _quadrilateral(contour)
         if corners is None or any(np.abs(corners - other).max() < 4 for other in seen):
             continue
         seen.append(corners)
-        corners = _fit_sides(sharp, corners)
-        score = _score(sharp, small, corners)
+        patterned = outside_of(change > PATTERN, corners).mean() > PATTERNED
+        corners = _fit_sides(sharp, corners, patterned)
+        score = _score(sharp, small, corners, patterned) * (1 - (straighten(change, corners) > PATTERN).mean())
         if score > 0:
             found.append((score, corners))
     if not found:
@@ -89,17 +91,24 @@ def _regions(smooth: np.ndarray):
                     yield from _parts((seen - before)[1:-1, 1:-1] * 255)
 
 
-def _plain(small: np.ndarray):
-    """Regions without pattern: paper on a chequered cloth or on wood."""
+def _plain(change: np.ndarray):
+    """Regions where nothing changes: paper on a chequered cloth or on wood."""
+    for limit, size in ((12, 5), (24, 5), (12, 15), (12, 31), (12, 47)):
+        # Squares of the cloth that are as light as the paper, and beside it, are narrower than one of these sizes.
+        yield from _parts((change < limit).astype(np.uint8) * 255, size)
+
+
+def _change(small: np.ndarray) -> np.ndarray:
+    """How many grey levels differ around each pixel, thin ink apart."""
     grey = cv2.medianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), 5)
-    for limit in (12, 24):
-        change = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8))
-        yield from _parts((change < limit).astype(np.uint8) * 255)
+    grey = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    return cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8))
 
 
-def _parts(mask: np.ndarray):
-    """The large connected parts of a mask, each without holes."""
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+def _parts(mask: np.ndarray, size: int = 5):
+    """The large connected parts of a mask, each without holes and what is narrower than ``size``."""
+    core = (cv2.distanceTransform(mask, cv2.DIST_L2, 5) <= size / 2).astype(np.uint8)
+    mask = (cv2.distanceTransform(core, cv2.DIST_L2, 5) <= size / 2).astype(np.uint8)
     contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     for contour in contours:
         if MIN_SHARE < cv2.contourArea(contour) / mask.size < MAX_SHARE:
@@ -116,8 +125,10 @@ def _quadrilateral(contour: np.ndarray) -> np.ndarray | None:
         corners = cv2.approxPolyDP(hull, tolerance * around, True)[:, 0]
         if len(corners) <= 4:
             break
-    if len(corners) != 4 or cv2.contourArea(corners) < 0.85 * area:
-        return None
+    if len(corners) != 4 or cv2.contourArea(corners) < 0.85 * area:  # it may have round corners
+        corners = cv2.boxPoints(cv2.minAreaRect(hull))
+        if area < 0.88 * cv2.contourArea(corners):
+            return None
     return _ordered(corners.astype(float))
 
 
@@ -146,8 +157,11 @@ def _sample(image, points):
     return values.reshape(*points.shape[:-1], -1)
 
 
-def _fit_sides(sharp: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Corners moved so that each side lies where the colour changes most across it, or at the picture's rim."""
+def _fit_sides(sharp: np.ndarray, corners: np.ndarray, patterned: bool) -> np.ndarray:
+    """Corners moved so that each side lies where the colour changes most across it, or at the picture's rim.
+
+    Beside a patterned surface it lies where the colour changes first, from the inside.
+    """
     limit = np.array(sharp.shape[1::-1]) - 1
     rims = [(axis, place) for axis in (0, 1) for place in (0, limit[axis])]
     for reach in (12, 6):
@@ -159,8 +173,9 @@ def _fit_sides(sharp: np.ndarray, corners: np.ndarray) -> np.ndarray:
             change = np.linalg.norm(np.diff(_sample(sharp, across), axis=1), axis=2)
             inside = ((across >= 0) & (across <= limit)).all(axis=2)
             change = change * (inside[:, 1:] & inside[:, :-1])
-            best = offsets[change.argmax(axis=1)] + 0.5
             edge = float(np.median(change.max(axis=1)))
+            first = change.shape[1] - 1 - (change > 0.4 * edge)[:, ::-1].argmax(axis=1)
+            best = offsets[first if patterned else change.argmax(axis=1)] + 0.5
             at_rim = [(axis, place) for axis, place in rims if (np.abs(points[:, axis] - place) < 13).all()]
             if edge < MIN_STEP / 2 and at_rim:
                 axis, place = at_rim[0]
@@ -195,8 +210,8 @@ def _crossing(one, other):
     return p + d * ((r - p)[0] * e[1] - (r - p)[1] * e[0]) / cross
 
 
-def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray) -> float:
-    """How surely the corners are those of a sheet; 0: they are not."""
+def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray, patterned: bool) -> float:
+    """How surely the corners are those of a sheet, perhaps on a patterned surface; 0: they are not."""
     rows, columns = sharp.shape[:2]
     size = np.array([columns, rows])
     if (
@@ -220,7 +235,7 @@ def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray) -> float:
         if rim.mean() > 0.8:
             at_rim += 1
             continue
-        sides.append(_edge(sharp, points[~rim], normal))
+        sides.append(_edge(sharp, points[~rim], normal, patterned))
         if sides[-1] is None:
             return 0.0
     if at_rim == 4 or (at_rim > 1 and (share < 0.5 or min(side.step for side in sides) < 2 * MIN_STEP)):
@@ -228,13 +243,15 @@ def _score(sharp: np.ndarray, small: np.ndarray, corners: np.ndarray) -> float:
     if at_rim > 1 and min(side.step for side in sides) < 10 * MIN_STEP and _clutter(small, corners) > 0.004:
         return 0.0  # rather a crease
     # A pad's binding may be narrow; a frame is, but what lies around it is of another colour, or it is a drawn box.
-    if sum(not side.broad for side in sides) > 1 and sum(side.apart > 10 for side in sides) < 3:
+    if not patterned and sum(not side.broad for side in sides) > 1 and sum(side.apart > 10 for side in sides) < 3:
         return 0.0
     like = min(a.direction @ b.direction for a in sides for b in sides) >= 0.2
     colors = np.array([side.inner for side in sides])
     if not like and (np.linalg.norm(colors - np.median(colors, axis=0), axis=1) > 10).any():
         return 0.0
     if share < SMALL_SHARE and _clutter(small, corners) > 0.004:
+        return 0.0
+    if _is_seen_through(sharp, corners, np.median(colors, axis=0)):
         return 0.0
     return min(side.step for side in sides) * share**0.25
 
@@ -249,24 +266,30 @@ class Edge(NamedTuple):
     apart: float  # what lies beyond such a line, from the paper
 
 
-def _edge(sharp: np.ndarray, points: np.ndarray, normal: np.ndarray) -> Edge | None:
-    """The edge along points, where the paper is of one colour and the surface of another all along it; or None."""
+def _edge(sharp: np.ndarray, points: np.ndarray, normal: np.ndarray, patterned: bool) -> Edge | None:
+    """The edge along points, where the paper is of one colour and the surface of another all along it; or None.
+
+    A patterned surface may be of the paper's colour along half of it.
+    """
     inside = [_sample(sharp, points + d * normal) for d in (3, 5, 8)]
     steps = [one - _sample(sharp, points - d * normal) for one, d in zip(inside, (3, 5, 8), strict=True)]
     inner, step = np.median(inside, axis=0), np.median(steps, axis=0)
-    if np.median(np.linalg.norm(steps[0], axis=1)) < 0.5 * np.median(np.linalg.norm(steps[2], axis=1)):  # a shadow
+    near, far = (np.median(np.linalg.norm(one, axis=1)) for one in (steps[0], steps[2]))
+    if near < 0.5 * far and not patterned:  # a shadow
         return None
     mean, paper = np.median(step, axis=0), np.median(inner, axis=0)
     length = max(float(np.linalg.norm(mean)), 1e-6)
     steady = ((step @ mean) / length > 0.35 * length).mean()
     if steady < 0.85:  # several things may lie beside the paper
-        far = np.linalg.norm(step, axis=1)
-        plain = np.linalg.norm(inner - paper, axis=1) < 0.5 * np.median(far)
-        length, steady = float(np.median(far)), ((far > max(MIN_STEP, 0.35 * np.median(far))) & plain).mean()
-        mean = step[np.argsort(far)[len(far) // 2]]
+        far, part = np.linalg.norm(step, axis=1), 0.75 if patterned else 0.5
+        mean = step[np.argsort(far)[int(part * len(far))]]
+        length = float(np.quantile(far, part))
+        plain = np.linalg.norm(inner - paper, axis=1) < 0.5 * length
+        if patterned:  # a cloth's colour changes at every square, the paper's, with the light, slowly
+            plain[1:] &= np.linalg.norm(np.diff(inner, axis=0), axis=1) < 8
+        steady = ((far > max(MIN_STEP, 0.35 * length)) & plain).mean() + (0.5 if patterned else 0.15)
         if length < 3 * MIN_STEP or plain.mean() < 0.85:
             return None
-        steady += 0.15
     if length < MIN_STEP or steady < 0.85:
         return None
     direction, beyond = mean / max(np.linalg.norm(mean), 1e-6), np.median(_sample(sharp, points - 24 * normal), axis=0)
@@ -305,6 +328,14 @@ def _clutter(small: np.ndarray, corners: np.ndarray) -> float:
     return float((outside_of(away, corners) > 30).mean())
 
 
+def _is_seen_through(sharp: np.ndarray, corners: np.ndarray, paper: np.ndarray) -> bool:
+    """Whether much of a sheet looks like what is around it: a box drawn with a broad pen does."""
+    inside = straighten(sharp, corners).reshape(-1, 3)
+    around = np.median(outside_of(sharp, corners), axis=0)
+    limit = 0.3 * np.linalg.norm(around - paper)
+    return bool((np.linalg.norm(inside - around, axis=1) < limit).mean() > 0.2)
+
+
 def straighten(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """The sheet with these corners (as ``find_sheet`` gives them) seen from straight above, without its edge."""
     centre = corners.mean(axis=0)
@@ -334,7 +365,8 @@ def without_shadows(image: np.ndarray) -> np.ndarray:
     colors = cv2.morphologyEx(cv2.GaussianBlur(small, (0, 0), 2), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
     colors = cv2.cvtColor(colors, cv2.COLOR_RGB2LAB)[..., 1:].astype(np.float32)
     colored = np.linalg.norm(colors - np.median(colors, axis=(0, 1)), axis=2) > 8
-    other = ((fine > 1.7 * coarse) & (fine > 4)) | colored
+    ink = closed < 0.2 * np.quantile(closed, 0.9)  # darker than any shadow
+    other = ((fine > 1.7 * coarse) & (fine > 4)) | colored | ink
     other = cv2.dilate(other.astype(np.uint8), np.ones((7, 7), np.uint8))  # the blur of a thick line, too
     labels, stats = cv2.connectedComponentsWithStats(1 - other, connectivity=4)[1:3]
     paper = (labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.float32)
@@ -366,13 +398,40 @@ def _mean_of(values: np.ndarray, weight: np.ndarray, blur: float) -> np.ndarray:
 # Bars along the rim
 
 
+def is_patterned(image: np.ndarray) -> bool:
+    """Whether there is a pattern along at least three sides of an image, such as a chequered cloth's."""
+    change = _change(shrink(image, SIDE)) > PATTERN
+    deep = max(change.shape) // 12
+    if not 0 < 2 * deep < min(change.shape):
+        return False
+    rims = change[:deep], change[-deep:], change[:, :deep], change[:, -deep:]
+    return sum(rim.mean() > 0.75 * PATTERNED for rim in rims) > 2  # part of a rim may be the paper's
+
+
+def is_on_something(image: np.ndarray, box: tuple) -> bool:
+    """Whether three rims of an image are darker than what is in a box (left, top, right, bottom), or of another colour.
+
+    Light that falls off to one side darkens two of them at most, a hand's shadow may darken the box.
+    """
+    small = shrink(image, SIDE)
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
+    left, top, right, bottom = (np.asarray(box) * (small.shape[0] / image.shape[0])).astype(int)
+    inside = np.median(lab[top : bottom + 1, left : right + 1].reshape(-1, 3), axis=0)
+    rims = (np.median(rim.reshape(-1, 3), axis=0) for rim in (lab[:8], lab[-8:], lab[:, :8], lab[:, -8:]))
+    other = [inside[0] - rim[0] > 30 or np.linalg.norm(rim[1:] - inside[1:]) > 15 for rim in rims]
+    return sum(other) > 2
+
+
 def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:
     """Box (left, top, right, bottom) of what lies between bars along the rim: letterboxes, bars of a screenshot.
 
     A bar is parted from the rest by a straight step of colour, from rim to rim or to another bar, and is plain; or it
     fills at most a fifth. Thin ones are left, as they may be lines. None if there is no bar.
     """
-    small = cv2.cvtColor(shrink(image, SIDE), cv2.COLOR_RGB2LAB).astype(np.float32)
+    small = shrink(image, SIDE)
+    if is_patterned(small):
+        return None
+    small = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
     top, bottom = _bar(small), _bar(small[::-1])
     middle = small[top : small.shape[0] - bottom].transpose(1, 0, 2)
     left, right = _bar(middle), _bar(middle[::-1])
@@ -530,34 +589,28 @@ def _paint(image: np.ndarray, rules: list[Rule], small_columns: int) -> np.ndarr
     """Rules painted over, but for ink that crosses them: as dark above and below, or darker than the rule."""
     rows, columns = image.shape[:2]
     scale = columns / small_columns
-    painted = image.copy()
-    at = np.arange(columns)
+    painted, at = image.copy(), np.arange(columns)
     half = max(1, round(1.6 * scale))
+    reach, leans = half + 1, (0, -2, -1, 1, 2)  # what ink may cross along
+    along = [np.clip(at + lean * reach, 0, columns - 1) for lean in leans]
+    against = [np.clip(at - lean * reach, 0, columns - 1) for lean in leans]
     for rule in rules:
-        curve = np.interp(at / scale, np.arange(small_columns), rule.curve) * scale
-        ys = np.rint(curve).astype(int)
-        offsets = np.arange(-half, half + 1)
-        band = np.clip(ys[:, None] + offsets, 0, rows - 1)
-        colors = image[band, at[:, None]].astype(int)  # [columns, band, 3]
-        best = None
-        for lean in (-2, -1, 0, 1, 2):  # what ink may cross along
-            reach = half + 1
-            above = image[np.clip(ys - reach, 0, rows - 1), np.clip(at - lean * reach, 0, columns - 1)].astype(int)
-            below = image[np.clip(ys + reach, 0, rows - 1), np.clip(at + lean * reach, 0, columns - 1)].astype(int)
-            lighter = np.maximum(above, below)
-            best = (
-                lighter
-                if best is None
-                else np.where(lighter.sum(1, keepdims=True) < best.sum(1, keepdims=True), lighter, best)
-            )
-        plain = np.maximum(
-            image[np.clip(ys - half - 1, 0, rows - 1), at], image[np.clip(ys + half + 1, 0, rows - 1), at]
-        )
-        darkness = plain.astype(int).mean(axis=1)[:, None] - colors.mean(axis=2)
+        ys = np.rint(np.interp(at / scale, np.arange(small_columns), rule.curve) * scale).astype(int)
+        band = np.clip(ys[:, None] + np.arange(-half, half + 1), 0, rows - 1)
+        colors = image[band, at[:, None]]  # [columns, band, 3]
+        above, below = (image[np.clip(ys + side * reach, 0, rows - 1), at] for side in (-1, 1))
+        lighter = np.stack([np.maximum(above[one], below[other]) for one, other in zip(against, along, strict=True)])
+        light = _sum_of_channels(lighter)
+        darkest = lighter[light.argmin(axis=0), at]
+        darkness = (light[0][:, None] - _sum_of_channels(colors)) / 3
         ink = darkness > 1.6 * rule.darkness + 12
-        new = np.maximum(colors, best[:, None])
-        painted[band, at[:, None]] = np.where(ink[..., None], colors, new).astype(np.uint8)
+        painted[band, at[:, None]] = np.where(ink[..., None], colors, np.maximum(colors, darkest[:, None]))
     return painted
+
+
+def _sum_of_channels(colors: np.ndarray) -> np.ndarray:
+    """int16, of uint8 ``[..., 3]``; ``sum`` is slow along short axes."""
+    return colors[..., 0].astype(np.int16) + colors[..., 1] + colors[..., 2]
 
 
 def _without_dots(image: np.ndarray, dark: np.ndarray, level: float) -> np.ndarray:

@@ -17,7 +17,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from find_paper import find_bars, find_sheet, is_box, outside_of, shrink, straighten, without_rulings, without_shadows
+from find_paper import (
+    find_bars,
+    find_sheet,
+    is_box,
+    is_on_something,
+    is_patterned,
+    outside_of,
+    shrink,
+    straighten,
+    without_rulings,
+    without_shadows,
+)
 
 MAX_SIDE = 32767  # cairo's largest image
 IMAGE_FORMATS = tuple("PNG JPEG WEBP GIF BMP TIFF PPM AVIF JPEG2000".split())  # none that runs a program, as EPS does
@@ -31,6 +42,8 @@ PAPER_SIDE, PAPER_BLUR = 128, 6.0  # pixels, of the estimate of the paper
 MEDIAN = 11  # pixels at a quarter of PAPER_SIDE: a third of the page
 MIN_CONTRAST = 12.0  # grey levels that ink must differ by
 FINE = 8  # pixels across a line when it is thinned and drawn again
+MAX_PEN = 0.12  # of the drawing's longer side; broader lines are areas
+MIN_AREA = 0.1  # of the picture's longer side; smaller ones are dots
 DEFAULT_LINE_WIDTH = 1 / 48  # of the shorter side: the mean over QuickDraw training bitmaps
 
 
@@ -101,7 +114,7 @@ def read_drawing(image, height: int, width: int, line_width: float | None = None
     box = tuple(found.box) if page.size == image.size else (0, 0, *image.size)
     if _is_like_bitmap(page, found.box, found.pen, height, width, line_width):
         return Reading(np.asarray(page.convert("L")), [], box)
-    doubts = _doubts(page, found)
+    doubts = _doubts(image if page.size == image.size else page, found)  # as it was lit
     if page is not pages[-1] and any(other.size != pages[0].size for other in pages):
         doubts.append("there is nothing on what seemed to be its sheet of paper")
     return Reading(_draw_again(page, found, height, width, line_width), doubts, box)
@@ -145,6 +158,10 @@ def _doubts(page, found) -> list[str]:
         doubts.append("it looks like the edge of a sheet or a frame")
     elif found.kind != "screen" and is_box(kept):
         doubts.append("a box is around it, which may be the edge of a sheet or a frame")
+    elif found.kind != "screen" and is_patterned(np.asarray(page)):
+        doubts.append("what it lies on has a pattern, which may have been taken for ink")
+    elif found.kind == "photo" and is_on_something(np.asarray(page), found.box):
+        doubts.append("it lies on something whose edges may have been taken for ink")
     elif found.kind != "screen" and found.pen > 0.06 * max(page.size):
         doubts.append("its lines are very broad, and may be the edge of something")
     parts, count = ndimage.label(kept, np.ones((3, 3)))
@@ -391,7 +408,7 @@ def _estimate_paper(image):
     size, small = _fit(image.size, PAPER_SIDE), _fit(image.size, PAPER_SIDE // 4)
     colors = _planes(image.resize(size, Image.Resampling.BOX))
     middle = image.resize(small, Image.Resampling.BOX).filter(ImageFilter.MedianFilter(MEDIAN))
-    paper = _planes(middle.resize(size, Image.Resampling.BILINEAR))
+    paper = _planes(_without_areas(middle).resize(size, Image.Resampling.BILINEAR))
     for _ in range(3):  # from the median, which dense lines pull down, to the mean of what is no line
         away = np.abs(colors - paper).max(axis=0)
         spread = max(2.0, 3 * _noise(away))
@@ -400,6 +417,27 @@ def _estimate_paper(image):
         mean = ndimage.gaussian_filter(colors * bare, (0, PAPER_BLUR, PAPER_BLUR))
         paper = (mean + 1e-4 * paper) / weight
     return Image.fromarray(np.moveaxis(paper, 0, 2).round().clip(0, 255).astype(np.uint8))
+
+
+def _without_areas(image):
+    """A tiny Pillow image of paper, areas of ink that are as large as the median's window taken away.
+
+    Light falls on paper as a surface of second order, nearly; what is far from it, as no shadow is, is ink.
+    """
+    from PIL import Image
+
+    planes = _planes(image)
+    y, x = np.mgrid[-1 : 1 : planes.shape[1] * 1j, -1 : 1 : planes.shape[2] * 1j].reshape(2, -1)
+    terms, values = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 1), planes.reshape(3, -1).T
+    weight = np.ones(len(x))
+    for _ in range(10):  # least absolute differences, by weights
+        root = np.sqrt(weight)[:, None]
+        surface = terms @ np.linalg.lstsq(root * terms, root * values, rcond=None)[0]
+        away = np.linalg.norm(values - surface, axis=1)
+        weight = 1 / np.maximum(away, 2.0)
+    ink = away > max(60.0, 8 * np.median(away))
+    values[ink] = surface[ink]
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8).reshape(*planes.shape[1:], 3))
 
 
 def _plain_paper(thumbnail):
@@ -417,11 +455,25 @@ def _plain_paper(thumbnail):
             break
     share, usual = found[0]
     apart = np.abs(found[-1][1] - usual).max()  # ink is further from its paper than a shadow
-    if len(found) == 2 and apart > 140 and share + found[1][0] > 0.75 and found[1][0] > 0.6 * share:
-        usual = max(found[0][1], found[1][1], key=sum)
+    if len(found) == 2 and apart > 140 and share + found[1][0] > 0.75:
+        surrounding = [color for _, color in found if _surrounds(thumbnail, color)]
+        if surrounding:
+            usual = surrounding[0]
+        elif found[1][0] > 0.6 * share:
+            usual = max(found[0][1], found[1][1], key=sum)
     elif share < 0.5:
         return None
     return Image.new("RGB", _fit(thumbnail.size, PAPER_SIDE), tuple(usual.tolist()))
+
+
+def _surrounds(thumbnail, color) -> bool:
+    """Whether that colour is along the rim, but for where a drawing touches it, and too broad for a frame or a line."""
+    import cv2
+
+    like = (np.abs(np.asarray(thumbnail).astype(int) - color).max(axis=2) < 70).astype(np.uint8)
+    rim = np.concatenate([like[0], like[-1], like[:, 0], like[:, -1]])
+    deepest = cv2.distanceTransform(like, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
+    return bool(rim.mean() > 0.75 and deepest > MAX_PEN / 2 * max(like.shape))
 
 
 def _is_exact(image) -> bool:
@@ -430,8 +482,11 @@ def _is_exact(image) -> bool:
     return bool((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).sum() > 0.6 * pixels[:, 1:, 0].size)
 
 
-def _ink_contrast(difference: np.ndarray) -> np.ndarray:
-    """``Ink.contrast``, given paper - colour ``[3, rows, columns]``. Raises ValueError if there is no ink."""
+def _ink_contrast(difference: np.ndarray, exact: bool) -> np.ndarray:
+    """``Ink.contrast``, given paper - colour ``[3, rows, columns]``; ``exact``: without noise.
+
+    Raises ValueError if there is no ink.
+    """
     size = np.abs(difference).max(axis=0).astype(np.uint8)
     above = np.cumsum(np.bincount(size.ravel(), minlength=256)[::-1])[::-1]  # pixels of at least so many grey levels
     strongest = difference[:, size >= np.flatnonzero(above >= min(size.size, max(16, size.size // 20)))[-1]]
@@ -440,7 +495,7 @@ def _ink_contrast(difference: np.ndarray) -> np.ndarray:
     if np.sum((direction @ strongest) ** 3) < 0:
         direction = -direction
     along = Ink(None, direction).of(difference)
-    return direction / np.float32(_ink_level(along, max(MIN_CONTRAST, 5 * _noise(along))))
+    return direction / np.float32(_ink_level(along, max(MIN_CONTRAST, 0 if exact else 5 * _noise(along))))
 
 
 def _noise(values: np.ndarray) -> float:
@@ -457,19 +512,19 @@ def _ink_level(values: np.ndarray, least: float) -> float:
     return float(np.median(values[values > strongest / 2]))
 
 
-def _ink_mask(strength: np.ndarray, blur: float) -> np.ndarray:
-    """Where ink is: over half its strength, or joined to that and over a third."""
+def _ink_mask(strength: np.ndarray, blur: float, exact: bool) -> np.ndarray:
+    """Where ink is: over half its strength, or joined to that and over a third; ``exact``: without noise."""
     from scipy import ndimage
 
     strength = ndimage.gaussian_filter(strength, blur)
-    noise = _noise(strength)
+    noise = 0.0 if exact else _noise(strength)
     level = _ink_level(strength, 0.1)
     parts, count = ndimage.label(strength > max(0.33 * level, 3 * noise), np.ones((3, 3)))
     strong = np.zeros(count + 1, bool)
     strong[parts[strength > max(0.5 * level, 5 * noise)]] = True
     strong[0] = False
     mask = strong[parts]
-    if mask.mean() > 0.6:
+    if mask.mean() > (0.9 if exact else 0.6):
         raise ValueError("nearly everything on the image is ink: no drawing to be made out")
     return mask
 
@@ -653,8 +708,8 @@ def _find_ink(image, straightened: bool = False) -> Found:
     kind = "sheet" if straightened else "screen" if paper is not None and _is_exact(image) else "photo"
     paper = paper or _estimate_paper(thumbnail)
     difference = _resample(paper, (0, 0, *paper.size), size) - _planes(thumbnail)
-    ink = Ink(paper, _ink_contrast(difference))
-    mask = _ink_mask(ink.of(difference), THUMBNAIL_BLUR)
+    ink = Ink(paper, _ink_contrast(difference, kind == "screen"))
+    mask = _ink_mask(ink.of(difference), THUMBNAIL_BLUR, kind == "screen")
     kept = _without_dirt(mask, kind=kind)
     rows, columns = np.flatnonzero(kept.ink.any(axis=1)) - 1, np.flatnonzero(kept.ink.any(axis=0)) - 1
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
@@ -691,24 +746,47 @@ def _without_spurs(lines: np.ndarray, length: int) -> np.ndarray:
 
 def _draw_again(image, found: Found, height, width, line_width):
     """The drawing that was found, in the middle of a bitmap, its lines ``line_width`` wide."""
-    from PIL import Image
     from skimage.morphology import skeletonize
 
-    box, pen = found.box, found.pen
-    room = np.array([width, height]) - 10 * line_width  # training bitmaps have 5 line widths free on each side
-    scale = float((room / np.maximum(box[2:] - box[:2] - pen, pen)).min())
     fine = max(1, math.ceil(FINE / line_width))
-    margin = min(2 * pen, 0.3 * (box[2:] - box[:2]).max()) + 2 / scale
+    longer = (found.box[2:] - found.box[:2]).max()
+    room = np.array([width, height]) - 10 * line_width  # training bitmaps have 5 line widths free on each side
+    mask = _look_closer(image, found, min(found.pen, MAX_PEN * longer), room * fine)
+    if longer > MIN_AREA * max(image.size) and _is_area(mask):  # such as an icon: what a pen would draw of it
+        mask = _look_closer(image, found, line_width * longer / room.max(), room * fine)
+        mask = _without_dirt(mask.ink & (mask.depth <= line_width * fine))
+    lines = _without_spurs(skeletonize(mask.ink), round(0.8 * mask.pen))
+    return _centre(_stroke(mask, lines, line_width * fine), lines, height, width, fine)
+
+
+def _look_closer(image, found: Found, pen: float, room: np.ndarray) -> Mask:
+    """The ink of the drawing that was found, so large that it fits in ``room`` (width, height).
+
+    ``pen``: how broad its lines are, pixels of the image. Raises ValueError if there is no ink.
+    """
+    from PIL import Image
+
+    box = found.box
+    scale = float((room / np.maximum(box[2:] - box[:2] - pen, pen)).min())
+    margin = min(2 * pen, 0.3 * (box[2:] - box[:2]).max()) + 2 * FINE / scale
     box = np.concatenate([np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, image.size)])
-    size = tuple(np.maximum(((box[2:] - box[:2]) * scale * fine).round().astype(int), 1).tolist())
-    pen, target = max(pen * scale * fine, 1.0), line_width * fine
+    size = tuple(np.maximum(((box[2:] - box[:2]) * scale).round().astype(int), 1).tolist())
     dropped = Image.fromarray(found.dropped)
     part = box * (np.array(dropped.size * 2) / np.array(image.size * 2))
     dropped = np.asarray(dropped.resize(size, Image.Resampling.NEAREST, box=tuple(part.tolist())))
-    mask = _ink_mask(found.ink.strength(image, tuple(box.tolist()), size), max(1.0, pen / 8))
-    mask = _without_dirt(mask, dropped)
-    lines = _without_spurs(skeletonize(mask.ink), round(0.8 * mask.pen))
-    return _centre(_stroke(mask, lines, target), lines, height, width, fine)
+    strength = found.ink.strength(image, tuple(box.tolist()), size)
+    mask = _ink_mask(strength, max(1.0, max(pen * scale, 1.0) / 8), found.kind == "screen")
+    return _without_dirt(mask, dropped)
+
+
+def _is_area(mask: Mask) -> bool:
+    """Whether most of a mask is too broad to be lines of the pen: a silhouette."""
+    from scipy import ndimage
+
+    rows, columns = (np.flatnonzero(mask.ink.any(axis=axis)) for axis in (1, 0))
+    deep = MAX_PEN / 2 * max(np.ptp(rows), np.ptp(columns))
+    broad = ndimage.distance_transform_edt(mask.depth <= deep) <= deep
+    return bool((mask.ink & broad).sum() > 0.6 * mask.ink.sum())
 
 
 def _spots(mask, lines) -> np.ndarray:

@@ -9,6 +9,7 @@ training bitmap: is that the nearest of all (chance: one in ``--count``), how mu
 """
 
 import argparse
+import copy
 import io
 import sys
 import tempfile
@@ -89,20 +90,33 @@ def shade(image: Image.Image, shadow: float, noise: float, rng: np.random.Genera
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def degrade(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
-    """A drawing as a bad photo, a JPEG of quality 30, with what befalls drawings on their way to a file."""
+def bad_photo(strokes: np.ndarray, rng: np.random.Generator, damaged: bool = True) -> Image.Image:
+    """A drawing with what befalls drawings on their way to a file; or only turned and in perspective like that."""
     line = float(np.exp(rng.uniform(np.log(0.3), np.log(4))))
     paper, color = rng.integers(215, 256, 3).tolist(), rng.integers(0, 90, 3).tolist()
+    if not damaged:
+        line, paper, color = 1.0, [255] * 3, [0] * 3
     image = draw_large(strokes, int(rng.integers(350, 1400)), line, color, paper)
     if rng.random() < 0.4:
         image = on_page(image, rng.uniform(1.5, 4), rng, paper)
     image = image.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True, fillcolor=tuple(paper))
-    image = shade(tilt(image, 0.07, rng, paper), rng.uniform(0, 0.55), rng.uniform(2, 14), rng)
-    if rng.random() < 0.25:
-        image = Image.eval(image, lambda value: 255 - value)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=30)
-    return buffer.getvalue()
+    image = tilt(image, 0.07, rng, paper)
+    if not damaged:
+        return image
+    image = shade(image, rng.uniform(0, 0.55), rng.uniform(2, 14), rng)
+    return Image.eval(image, lambda value: 255 - value) if rng.random() < 0.25 else image
+
+
+def degrade(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
+    """A bad photo, a JPEG of quality 30."""
+    return encoded(bad_photo(strokes, rng), "JPEG", quality=30)
+
+
+def turned(strokes: np.ndarray, rng: np.random.Generator) -> bytes:
+    """``degrade``'s drawing as it lies there, undamaged: the most that can be read of it, the turn not undone."""
+    before = copy.deepcopy(rng)
+    bad_photo(strokes, rng)
+    return encoded(bad_photo(strokes, before, damaged=False))
 
 
 def blurred(bitmaps: np.ndarray) -> np.ndarray:
@@ -443,7 +457,7 @@ def hung(strokes, rng):
 
 KINDS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
     kind.__name__: kind
-    for kind in (clean, trimmed, hairline, degrade, tilted, table, note, squared, ruled, dotted, holes, framed)
+    for kind in (clean, trimmed, hairline, degrade, turned, tilted, table, note, squared, ruled, dotted, holes, framed)
     + (shadowed, on_cloth, cut_off, card, scanned, screenshot, hung)
 }
 

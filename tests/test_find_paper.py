@@ -4,7 +4,17 @@ import io
 
 import numpy as np
 import pytest
-from benchmark_images import KINDS, diagonals_lost, dots_lost, encoded
+from benchmark_images import (
+    KINDS,
+    diagonals_lost,
+    dots_lost,
+    drawn_sheet,
+    encoded,
+    lay_on,
+    on_page,
+    shade,
+    sheet_corners,
+)
 from PIL import Image, ImageDraw, ImageFilter
 from test_load_image import CAT, FISH, HOUSE, LADDER, SVG
 
@@ -12,6 +22,7 @@ import read_image
 from ink_scores import ink_scores
 from read_image import load_image, open_image, parse_crop, read_picture
 from render_svg2bitmap import rasterize
+from utils import lines_to_strokes
 
 SIDE = 48
 
@@ -30,7 +41,7 @@ def sketch(size=(300, 240), colors=((250, 250, 250), (20, 20, 20))):
     return picture
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("degrade", "clean", "on_cloth")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("degrade", "turned", "clean", "on_cloth")])
 def test_the_drawing_is_read_from(tmp_path, kind):
     rng = np.random.default_rng(1)
     for strokes in (CAT, HOUSE, FISH)[: 2 if kind in ("table", "note", "framed") else 1]:
@@ -38,14 +49,27 @@ def test_the_drawing_is_read_from(tmp_path, kind):
         assert likeness(tmp_path / "a", strokes) > 0.85
 
 
-def test_most_sheets_on_a_chequered_cloth_are_found(tmp_path):
-    rng, right = np.random.default_rng(1), []
-    for strokes in (CAT, HOUSE, FISH, HOUSE):
+def test_sheets_on_a_chequered_cloth_are_found(tmp_path):
+    rng = np.random.default_rng(1)
+    for strokes in (CAT, HOUSE, FISH, CAT, HOUSE):
         (tmp_path / "a").write_bytes(KINDS["on_cloth"](strokes, rng))
-        reading = read_picture(tmp_path / "a", SIDE, SIDE)
-        right.append(ink_scores(rasterize(strokes, SIDE, SIDE)[None], reading.bitmap[None], 2.0)[0][0] > 0.85)
-        assert right[-1] or reading.doubts
-    assert sum(right) >= 3
+        assert likeness(tmp_path / "a", strokes) > (0.7 if strokes is HOUSE else 0.85)  # turned by up to 20 degrees
+
+
+def test_sheets_that_overlap_are_read_or_doubted_or_refused(tmp_path):
+    rng, paper = np.random.default_rng(3), (250, 250, 248)
+    for color in ((96, 70, 52), (28, 28, 30), (60, 80, 110)):
+        photo = np.full((900, 1200, 3), color, np.float32)
+        for sheet in (Image.new("RGB", (700, 900), paper), drawn_sheet(FISH, rng, paper)):
+            corners = sheet_corners((1200, 900), 0.35, rng.uniform(-25, 25), sheet.width / sheet.height, rng)
+            photo = np.asarray(lay_on(photo, sheet, corners, rng), np.float32)
+        camera(Image.fromarray(photo.astype(np.uint8))).save(tmp_path / "a.jpg")
+        try:
+            reading = read_picture(tmp_path / "a.jpg", SIDE, SIDE)
+        except ValueError:
+            continue  # refused aloud
+        right = ink_scores(rasterize(FISH, SIDE, SIDE)[None], reading.bitmap[None], 2.0)[0][0] > 0.85
+        assert right or reading.doubts
 
 
 def camera(picture):
@@ -104,6 +128,54 @@ def test_a_drawn_box_is_no_sheet(tmp_path):
         assert likeness(tmp_path / "a", HOUSE) > 0.85
         (tmp_path / "a").write_bytes(KINDS[kind](LADDER, rng))
         assert likeness(tmp_path / "a", LADDER) > 0.8
+
+
+def ring(radius, count=60):
+    angles = np.linspace(0, 2 * np.pi, count + 1)
+    return np.column_stack([np.sin(angles), -np.cos(angles)]) * np.broadcast_to(radius, count + 1)[:, None]
+
+
+# The outline of each part, -1 to 1, top first.
+AREAS = {
+    "disc": [ring(1)],
+    "star": [ring(np.resize([1, 0.45], 11), 10)],
+    "cat": [
+        np.array([(-0.8, -1), (-0.2, -0.5), (0.2, -0.5), (0.8, -1), (0.85, 0.2), (0.4, 0.9), (-0.4, 0.9), (-0.85, 0.2)])
+    ],
+    "hill and sun": [np.array([(-0.3, -0.2), (0.5, 1), (-1, 1)]), 0.3 * ring(1) + (0.7, -0.7)],
+}
+
+
+@pytest.mark.parametrize("name", AREAS)
+@pytest.mark.parametrize("ending", ["png", "svg", "jpg", "trimmed.png", "white.png", "photo.jpg"])
+def test_a_filled_area_is_read_as_its_outline(tmp_path, name, ending):
+    paper, ink = ((240, 240, 240), (30, 30, 35))[:: -1 if ending.startswith("white") else 1]
+    lines, path = [np.concatenate([part, part[:1]]) for part in AREAS[name]], tmp_path / f"a.{ending}"
+    if ending == "svg":
+        shapes = "".join(f"<path d='M{' '.join(f'{x:.3f},{y:.3f}' for x, y in line)}z'/>" for line in lines)
+        path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 2 2">{shapes}</svg>')
+    else:
+        reach = 1.0 if ending.startswith("trimmed") else 1.5
+        page = Image.new("RGB", (1200, 1200), paper)
+        for line in lines:
+            ImageDraw.Draw(page).polygon([*map(tuple, 600 + 600 / reach * line)], fill=ink)
+        page = page.resize((600, 600), Image.Resampling.BOX)
+        if ending.startswith("photo"):  # of a whole sheet, half in shadow
+            rng = np.random.default_rng(0)
+            page = shade(on_page(page, 1.3, rng, paper), 0.3, 4, rng)
+        page.save(path)
+    assert likeness(path, lines_to_strokes([5 * (line - lines[0][0]) for line in lines])) > 0.9
+
+
+def test_a_box_drawn_with_a_broad_pen_is_no_sheet(tmp_path):
+    picture = Image.new("RGB", (900, 900), (235, 215, 210))
+    pen, color = ImageDraw.Draw(picture), (60, 10, 80)
+    pen.rectangle((250, 250, 560, 690), outline=color, width=50)
+    pen.rectangle((250, 250, 560, 420), fill=color)  # what is drawn there has run together
+    box = np.array([(0, 0), (310, 0), (310, 440), (0, 440), (0, 0)]) / 44
+    shade(picture, 0.3, 12, np.random.default_rng(0)).save(tmp_path / "a.jpg", quality=40)
+    reading = read_picture(tmp_path / "a.jpg", SIDE, SIDE)
+    assert ink_scores(rasterize(lines_to_strokes([box]), SIDE, SIDE)[None], reading.bitmap[None], 2.0)[1][0] > 0.9
 
 
 def test_dots_and_diagonals_stay(tmp_path):
