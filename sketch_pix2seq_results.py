@@ -209,9 +209,9 @@ def seeds(title: str, files: tuple[str, ...]) -> str:
     return f"{title} ({', '.join(link(str(load_report(name)['training_seed']), name) for name in files)})"
 
 
-def by_seed(name: str, steps: int) -> tuple[str, ...]:
-    """The reports of a run's three seeds."""
-    return tuple(f"{name}_seed{seed}_{steps}" for seed in (1, 2, 3))
+def by_seed(name: str, steps: int, count: int = 3) -> tuple[str, ...]:
+    """The reports of a run's seeds."""
+    return tuple(f"{name}_seed{seed}_{steps}" for seed in range(1, count + 1))
 
 
 def equal_time() -> Table:
@@ -239,9 +239,10 @@ def changes(names: dict[str, str]) -> Table:
 
 
 def paper() -> Table:
-    columns = [LOSS, rec("0.24"), *ret("0.24")]
-    names = [f"paper_{name}_seed1_1500" for name in ("cnn", "cnn_kl", "rnn", "rnn_kl")]
-    return Table(("encoder",), [Row((link(load_report(name)["label"], name),), (name,), columns) for name in names])
+    columns = [LOSS, SHUFFLED, rec("0.24"), *ret("0.24")]
+    files = [by_seed(f"paper_{name}", 6000, 2) for name in ("cnn", "cnn_kl", "rnn", "rnn_kl")]
+    rows = [Row((seeds(load_report(own[0])["label"], own),), own, columns) for own in files]
+    return Table(("encoder (seeds)",), rows)
 
 
 def padding() -> Table:
