@@ -189,15 +189,23 @@ class Page:
         damping = FIT_DAMPING * self.unit * np.eye(2 * count)
         wanted = np.einsum("skc,sc->sk", to_middle, across).ravel()
         line = line + np.linalg.solve(pull @ moves + damping, pull @ wanted).reshape(-1, 2)
-        return self._extend(page, self._extend(page, line)[::-1])[::-1]
+        return self._end_with_ink(page, self._end_with_ink(page, line)[::-1])[::-1]
 
-    def _extend(self, page: int, line: np.ndarray) -> np.ndarray:
-        """A line that goes straight on along its ink, as far as that is within reach."""
+    def _end_with_ink(self, page: int, line: np.ndarray) -> np.ndarray:
+        """A line whose last segment ends where its ink does: sooner, or further on as far as that is within reach."""
         way = line[-1] - line[-2] if len(line) > 1 else np.zeros(2)
-        further = np.arange(0.25, FIT_REACH * self.unit, 0.25)[:, None] * way / max(np.hypot(*way), 1e-9)
-        x, y = np.clip(np.floor(line[-1] + further), 0, np.array(self.ink.shape[:0:-1]) - 1).astype(int).T
-        far = np.append(self.ink[page, y, x], False).argmin()
-        return np.concatenate([line[:-1], line[-1:] + further[far - 1]]) if far else line
+        length = np.hypot(*way)
+        if not length:
+            return line
+        # From the last point; not from border to border of pixels, as strokes begin at centres: rounding would decide.
+        along = np.arange(0.1 - length, FIT_REACH * self.unit, 0.25)
+        x, y = np.clip(np.floor(line[-1] + along[:, None] * way / length), 0, np.array(self.ink.shape[:0:-1]) - 1).T
+        on_ink = self.ink[page, y.astype(int), x.astype(int)]
+        before = np.flatnonzero(on_ink & (along <= 0))
+        if not len(before):
+            return line
+        after = np.append(on_ink[before[-1] :], False).argmin()  # how far it goes on from there
+        return np.concatenate([line[:-1], line[-1:] + along[before[-1] + after - 1] * way / length])
 
     def cover(self, whose: np.ndarray, lines: list[np.ndarray]) -> None:
         """Draw a line on each of some pages, no page twice."""

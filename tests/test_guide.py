@@ -85,9 +85,10 @@ def test_a_line_is_moved_onto_the_middle_of_its_ink_and_keeps_its_ends(side):
     before, after = (np.abs(line[:, 1] - 11 * unit).mean() for line in (beside, fitted))
     assert after < before / 2
     moved = (fitted - beside)[:, 0] / unit  # its ends go on along the ink, and are not shortened to what is near
-    assert -2.1 < moved[0] < 0.3 and abs(moved[1]) < 0.3 and -0.3 < moved[2] < 2.1
-    short = np.array([[5.0, 11.0], [42.5, 11.0]]) * unit
-    np.testing.assert_allclose(page.fit(0, short)[:, 0], [4 * unit, 44 * unit], atol=0.5)
+    assert -2.3 < moved[0] < 0.3 and abs(moved[1]) < 0.3 and -0.3 < moved[2] < 2.3
+    for ends in ([5.0, 42.5], [0.5, 47.5]):  # too short, and too long
+        line = np.array([[x, 11.0] for x in ends]) * unit
+        np.testing.assert_allclose(page.fit(0, line)[:, 0], [4 * unit, 44 * unit], atol=0.5)
     far, dot = np.array([[8.0, 30.0], [40.0, 30.0]]) * unit, np.array([[9.0, 9.0]]) * unit
     np.testing.assert_array_equal(page.fit(0, far), far)
     np.testing.assert_array_equal(page.fit(0, dot), dot)
