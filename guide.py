@@ -80,6 +80,7 @@ class Page:
         skeletons = [skeletonize(ink) for ink in self.ink]
         ink, middle = (np.maximum(np.sum(of, axis=(1, 2)), 1) for of in (self.ink, skeletons))
         self.line_width = ink / middle
+        self.bounds = [_bounds(ink) for ink in self.ink]
         self.middles = [_middles_of_lines(image, skeleton) for image, skeleton in zip(images, skeletons, strict=True)]
 
     def pieces_left(self, page: int) -> np.ndarray:
@@ -189,7 +190,8 @@ class Page:
         damping = FIT_DAMPING * self.unit * np.eye(2 * count)
         wanted = np.einsum("skc,sc->sk", to_middle, across).ravel()
         line = line + np.linalg.solve(pull @ moves + damping, pull @ wanted).reshape(-1, 2)
-        return self._end_with_ink(page, self._end_with_ink(page, line)[::-1])[::-1]
+        line = self._end_with_ink(page, self._end_with_ink(page, line)[::-1])[::-1]
+        return np.clip(line, *self.bounds[page])  # a drawing that is larger than its picture would look out of place
 
     def _end_with_ink(self, page: int, line: np.ndarray) -> np.ndarray:
         """A line whose last segment ends where its ink does: sooner, or further on as far as that is within reach."""
@@ -243,6 +245,12 @@ class Pens(NamedTuple):
         )
         z, x, *state = (tf.gather(part, rows) for part in (self.z, self.x, *self.state))
         return Pens(z, x, tuple(seen_states), tuple(state))
+
+
+def _bounds(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners (x, y) of the box of ink ``[H, W]``, left top and right bottom; of all, if there is none."""
+    y, x = np.nonzero(ink if ink.any() else ~ink)
+    return np.array([x.min(), y.min()]), np.array([x.max(), y.max()]) + 1
 
 
 def _outermost(ink: np.ndarray) -> np.ndarray:

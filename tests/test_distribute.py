@@ -352,7 +352,7 @@ def test_a_worker_that_waits_for_others_can_be_ended(number, code, words, data_d
             time.sleep(2)
             assert process.poll() is None
             process.send_signal(number)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == code

@@ -79,6 +79,7 @@ def test_a_line_is_moved_onto_the_middle_of_its_ink_and_keeps_its_ends(side):
     unit = side // 48
     image = np.full((1, side, side), 255, np.uint8)
     image[0, 10 * unit : 12 * unit, 4 * unit : 44 * unit] = 0  # its middle is at 11 units
+    image[0, 46 * unit : 47 * unit, 4 * unit : 44 * unit] = 0
     page = Page(image)
     beside = np.array([[8.0, 9.6], [20.0, 12.4], [40.0, 10.2]]) * unit
     fitted = page.fit(0, beside)
@@ -89,7 +90,9 @@ def test_a_line_is_moved_onto_the_middle_of_its_ink_and_keeps_its_ends(side):
     for ends in ([5.0, 42.5], [0.5, 47.5]):  # too short, and too long
         line = np.array([[x, 11.0] for x in ends]) * unit
         np.testing.assert_allclose(page.fit(0, line)[:, 0], [4 * unit, 44 * unit], atol=0.5)
-    far, dot = np.array([[8.0, 30.0], [40.0, 30.0]]) * unit, np.array([[9.0, 9.0]]) * unit
+    beyond = page.fit(0, np.array([[8.0, 30.0], [47.0, 2.0], [40.0, 30.0]]) * unit)
+    np.testing.assert_allclose(beyond[1], np.array([44.0, 10.0]) * unit)  # of what there is
+    far, dot = np.array([[8.0, 30.0], [40.0, 30.0]]) * unit, np.array([[9.0, 20.0]]) * unit
     np.testing.assert_array_equal(page.fit(0, far), far)
     np.testing.assert_array_equal(page.fit(0, dot), dot)
     assert np.isfinite(Page(np.full_like(image, 255)).fit(0, beside)).all()
