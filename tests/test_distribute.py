@@ -1,5 +1,6 @@
 """Several workers train one model: two processes on this machine, and two replicas in one process."""
 
+import functools
 import itertools
 import json
 import os
@@ -346,7 +347,8 @@ def test_a_worker_that_waits_for_others_can_be_ended(number, code, words, data_d
     command = [sys.executable, "-u", str(ROOT / "sketch_pix2seq_train.py"), *arguments(data_dir, tmp_path, **TINY)]
     environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests run in the background ignore it
+    with subprocess.Popen(command, env=environment, text=True, preexec_fn=heed, **pipes) as process:
         try:
             assert "waiting until all workers" in process.stdout.readline()
             time.sleep(2)
