@@ -37,8 +37,8 @@ INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amo
     "[1, inf)": "num_steps save_every keep_snapshots batch_size",
     "(0, inf)": "save_minutes learning_rate grad_clip",
     "[0, inf)": "min_learning_rate random_rotation position_noise_std kl_weight kl_tolerance",
-    "[0, 1]": "decay_rate augment_stroke_prob mirror_prob bitmap_noise pixel_features_dropout kl_weight_start "
-    "kl_decay_rate",
+    "[0, 1]": "decay_rate augment_stroke_prob mirror_prob bitmap_noise pixel_features_dropout astray_prob "
+    "kl_weight_start kl_decay_rate",
     "(0, 1]": "recurrent_dropout_prob input_dropout_prob output_dropout_prob",  # to keep
     "[0, 1)": "random_scale_factor",
     "[0, 2147483647]": "seed valid_drawings",
@@ -93,6 +93,7 @@ class HParams:
     bitmap_noise: float = 0.0  # probability of each fault put into a bitmap (thick, faint ...), with augment_bitmaps
     random_rotation: float = 0.0  # degrees that drawings are turned by at most, with augment_bitmaps
     mirror_prob: float = 0.0  # probability to mirror a drawing left to right, with augment_bitmaps
+    astray_prob: float = 0.0  # share of a batch's drawings that begin astray (not the paper's)
     kl_weight: float = 0.0  # of sketch-rnn's KL term; 0: none, the paper's point; 0.5 to 1 there
     kl_weight_start: float = 0.01  # share of kl_weight at the first step
     kl_decay_rate: float = 0.99995  # multiplicative decay per step of what is missing from kl_weight

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astray import let_some_go_astray
 from distributed import PEER_LOST, DistributedContext, choose_strategy, end_after_lost_worker
 from extensions import PRESETS, add_position_noise, kl_cost, kl_weight_at
 from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
@@ -104,13 +105,19 @@ class Trainer:
             code = model.make_code(z, batch.images, tf.cast(present, tf.float32) if training else None)
         if training and hps.position_noise_std > 0:
             fed, targets = add_position_noise(strokes, hps.position_noise_std, position_seed)
-        if hps.skip_padding:  # params of [P, .], targets [P, 5]
+        learned = tf.RaggedTensor.from_row_lengths(tf.cast(batch.learned, tf.float32), batch.lengths)
+        learned = learned.to_tensor(1.0)
+        more = tf.shape(targets)[1] - tf.shape(learned)[1]
+        learned = tf.pad(learned, [[0, 0], [0, more]], constant_values=1.0)  # [N, T]; the end always is
+        targets = tf.concat([targets, learned[:, :, None]], axis=2)  # [N, T, 6]
+        if hps.skip_padding:  # params of [P, .], targets [P, 6]
             params, targets = model.decode_packed(fed, code, targets, batch.lengths, training, decoder_seed)
         else:
             params, _ = model.decode(fed, code, training=training, seed=decoder_seed)  # [N * T, .]
+        targets, learned = tf.split(tf.reshape(targets, [-1, 6]), [5, 1], axis=1)  # [P, 5], [P, 1]
         stroke_loss, pen_loss = point_losses(params, targets)  # [P], [P]
-        real = 1.0 - tf.reshape(targets, [-1, 5])[:, 4]  # [P]
-        losses = {"recon": tf.reduce_sum(stroke_loss * real + pen_loss) / (drawings * hps.max_seq_len)}
+        of_points = stroke_loss * (1.0 - targets[:, 4]) + pen_loss  # [P]
+        losses = {"recon": tf.reduce_sum(of_points * learned[:, 0]) / (drawings * hps.max_seq_len)}
         if hps.conditional and hps.kl_weight > 0:
             losses["kl"] = tf.reduce_sum(kl_cost(mean, presig)) / drawings
         return losses
@@ -177,7 +184,9 @@ class Trainer:
 
     def random_batch(self, loader: DataLoader, step: int) -> Batch:
         """This worker's batch of a step, the same in every run of the same seed."""
-        return loader.random_batch(np.random.default_rng(seed_for(self.hps.seed, "batch", step, self.context.index)))
+        rng = np.random.default_rng(seed_for(self.hps.seed, "batch", step, self.context.index))
+        batch, hps = loader.random_batch(rng), self.hps
+        return let_some_go_astray(batch, hps.astray_prob, hps.max_seq_len, rng) if hps.astray_prob else batch
 
     def batches(self, loader: DataLoader, first: int):
         """For each step from ``first`` on, what ``update`` takes: microbatches of each of this worker's replicas."""

@@ -180,12 +180,14 @@ class Batch(NamedTuple):
     lengths: np.ndarray  # [N] int32
     images: np.ndarray  # [N, H, W] uint8, 0 (ink) .. 255 (paper)
     indices: np.ndarray  # [N] index in the loader
+    learned: np.ndarray  # [P] bool, of the points; others are fed alone
 
     def shard(self, index: int, count: int) -> "Batch":
         """Every ``count``-th drawing, from the ``index``-th on."""
-        packed = PackedStrokes.from_packed(self.points, self.lengths).gather(np.arange(len(self.lengths))[index::count])
+        rows = np.column_stack([self.points, self.learned])
+        rows = PackedStrokes.from_packed(rows, self.lengths).gather(np.arange(len(self.lengths))[index::count]).points
         own = {name: field[index::count] for name, field in self._asdict().items()}
-        return Batch(**{**own, "points": packed.points})
+        return Batch(**{**own, "points": rows[:, :3], "learned": rows[:, 3] > 0})
 
 
 class DataLoader:
@@ -284,7 +286,8 @@ class DataLoader:
     def _batch(self, indices: np.ndarray, strokes: PackedStrokes, rasterize: Callable | None = None) -> Batch:
         """All fields of a batch but for the strokes as they are stored, unless bitmaps are rasterised anew."""
         images = self.images[indices] if rasterize is None else rasterize(strokes.drawings(), self.labels[indices])
-        return Batch(points=strokes.points, lengths=strokes.lengths.astype(np.int32), images=images, indices=indices)
+        lengths = strokes.lengths.astype(np.int32)
+        return Batch(strokes.points, lengths, images, indices, learned=np.ones(len(strokes.points), bool))
 
     def _augment(self, strokes: PackedStrokes, rng: np.random.Generator) -> PackedStrokes:
         """Stretched, turned, mirrored, thinned; drawings that are rasterised anew keep their longer side."""
