@@ -445,6 +445,15 @@ def add_position_noise(strokes: tf.Tensor, stddev: float, seed: tf.Tensor) -> tu
     return strokes[:, :-1] + moved, strokes[:, 1:] - shift
 
 
+def pad_learned(learned: tf.Tensor, lengths: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+    """Which points of drawings of ``lengths`` ``[N]``, laid end to end, are learned: bool ``[P]`` -> 1 or 0 ``[N, T]``.
+
+    The end of a drawing always is, and so is what follows, as in the original.
+    """
+    rows = tf.RaggedTensor.from_row_lengths(tf.cast(learned, tf.float32), lengths).to_tensor(1.0)  # [N, longest]
+    return tf.pad(rows, [[0, 0], [0, steps - tf.shape(rows)[1]]], constant_values=1.0)
+
+
 def kl_cost(mean: tf.Tensor, presig: tf.Tensor) -> tf.Tensor:
     """KL divergence of each code from N(0, 1), per latent dimension (arXiv 1704.03477, eq. 10) -> ``[N]``."""
     return -0.5 * tf.reduce_mean(1.0 + presig - tf.square(mean) - tf.exp(presig), axis=1)

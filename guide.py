@@ -4,7 +4,8 @@ From the state after the strokes kept so far the model draws a few candidates, c
 Where a candidate begins or goes astray, that part is cut off. The first that is good enough is kept: it covers ink that
 was not covered yet, and puts hardly any where there is none, or where a line is already; if none is, the best one. It
 is moved onto the middle of the ink that it follows, and from there the model goes on. Where none gains anything, the
-next candidates begin at ink that is left; where these do not, either, or no ink is left, the drawing ends.
+next candidates begin at ink that is left; where these do not, either, or no ink is left, the drawing ends. At last its
+strokes are put into the order on which a few plain samples agree (hand_order.py).
 
 Letters: N drawings, k candidates for each, K = N k, H x W pixels of a bitmap; positions are (x, y) in pixels.
 """
@@ -18,8 +19,10 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 
 from extensions import PixelAlignedFeatures, where_rows
+from hand_order import order_strokes
 from ink_scores import INK_BELOW
 from model import START, Code, Model, draw_point, mixture_params, sample_batch
+from utils import to_normal_strokes
 
 UNIT_PIXELS = 48  # lengths below are in pixels of a bitmap of this side
 REACH = 0.5  # a line covers ink within this distance, and within a pixel
@@ -33,6 +36,7 @@ FIT_REACH = 2.0  # how far from the middle of ink a line may be that is moved th
 FIT_SAMPLES, FIT_DAMPING = 8, 1.0  # of that: places per segment; the length of line that its points outweigh
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
+HANDS, HAND_TEMPERATURE, HAND_PEN_TEMPERATURE = 8, 0.5, 0.7  # plain samples that tell a drawing's order
 PATIENCE = 12  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 
@@ -450,8 +454,22 @@ def draw_guided(
     temperature = np.broadcast_to(np.asarray(temperature, float), [len(images)])
     spread = np.linspace(np.sqrt(temperature), np.sqrt(np.maximum(1.0, temperature)), candidates).T ** 2  # [N, k]
     pen_spread = spread if pen_temperature is None else np.full(spread.shape, pen_temperature)
-    drawings = GuidedDrawings(model, code, images, seeds, (spread, pen_spread))
-    while len(drawings.active):
-        drawings.add_strokes()
-        drawings.end(np.array([sum(map(len, drawings.strokes[n])) >= max_points for n in drawings.active], bool))
-    return [np.concatenate([np.zeros((0, 3)), *strokes])[:max_points] for strokes in drawings.strokes]
+    guided = GuidedDrawings(model, code, images, seeds, (spread, pen_spread))
+    while len(guided.active):
+        guided.add_strokes()
+        guided.end(np.array([sum(map(len, guided.strokes[n])) >= max_points for n in guided.active], bool))
+    drawings = [np.concatenate([np.zeros((0, 3)), *strokes])[:max_points] for strokes in guided.strokes]
+    hands = _sample_hands(model, code, [len(drawing) for drawing in drawings], guided.rngs)
+    return [order_strokes(*pair) for pair in zip(drawings, hands, strict=True)]
+
+
+def _sample_hands(model: Model, code: Code, lengths: list[int], rngs: list) -> list[list[np.ndarray]]:
+    """``HANDS`` plain samples of each code, stroke-3, each cut to as many points as ``lengths`` says."""
+    if not any(lengths):
+        return [[] for _ in lengths]
+    seeds = [int(seed) for rng in rngs for seed in rng.integers(2**63, size=HANDS)]
+    code = code.gather(np.repeat(np.arange(len(rngs)), HANDS))
+    how = {"pen_temperature": HAND_PEN_TEMPERATURE, "seed": seeds}
+    samples = sample_batch(model, code, max(lengths), HAND_TEMPERATURE, **how)
+    samples = [to_normal_strokes(sample[: lengths[i // HANDS]]) for i, sample in enumerate(samples)]
+    return [samples[i : i + HANDS] for i in range(0, len(samples), HANDS)]

@@ -25,7 +25,7 @@ import numpy as np
 
 from astray import let_some_go_astray
 from distributed import PEER_LOST, DistributedContext, choose_strategy, end_after_lost_worker
-from extensions import PRESETS, add_position_noise, kl_cost, kl_weight_at
+from extensions import PRESETS, add_position_noise, kl_cost, kl_weight_at, pad_learned
 from hparams import ARCHITECTURE_FIELDS, VALIDATION_FIELDS, HParams
 from model import Model, get_default_hparams, pad_strokes, point_losses
 from render_svg2bitmap import rasterize_all
@@ -105,10 +105,7 @@ class Trainer:
             code = model.make_code(z, batch.images, tf.cast(present, tf.float32) if training else None)
         if training and hps.position_noise_std > 0:
             fed, targets = add_position_noise(strokes, hps.position_noise_std, position_seed)
-        learned = tf.RaggedTensor.from_row_lengths(tf.cast(batch.learned, tf.float32), batch.lengths)
-        learned = learned.to_tensor(1.0)
-        more = tf.shape(targets)[1] - tf.shape(learned)[1]
-        learned = tf.pad(learned, [[0, 0], [0, more]], constant_values=1.0)  # [N, T]; the end always is
+        learned = pad_learned(batch.learned, batch.lengths, tf.shape(targets)[1])  # [N, T]
         targets = tf.concat([targets, learned[:, :, None]], axis=2)  # [N, T, 6]
         if hps.skip_padding:  # params of [P, .], targets [P, 6]
             params, targets = model.decode_packed(fed, code, targets, batch.lengths, training, decoder_seed)

@@ -44,7 +44,7 @@ def make_batch():
     rng = np.random.default_rng(11)
     points = np.column_stack([rng.normal(size=(sum(LENGTHS), 2)), rng.integers(0, 2, sum(LENGTHS))])
     images = rng.integers(0, 256, (len(LENGTHS), 16, 16), np.uint8)
-    fields = points.astype(np.float32), np.array(LENGTHS, np.int32), images, np.arange(len(LENGTHS))
+    fields = points.astype(np.float32), np.array(LENGTHS, np.int32), images, np.arange(len(LENGTHS)), points[:, 2] < 2
     return Batch(*map(tf.constant, fields))
 
 

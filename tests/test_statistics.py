@@ -203,7 +203,7 @@ def test_noise_of_z_in_training_and_validation(monkeypatch, skip_padding, is_tra
     monkeypatch.setattr(trainer.model, door, recording_decode)
     rows = 4000
     points, lengths = np.zeros([rows, 3], np.float32), np.ones(rows, np.int32)
-    batch = Batch(points, lengths, np.zeros([rows, 8, 8], np.uint8), np.arange(rows))
+    batch = Batch(points, lengths, np.zeros([rows, 8, 8], np.uint8), np.arange(rows), np.ones(rows, bool))
     for seed in (1, 1, 2):
         trainer.compute_losses(batch, tf.constant(float(rows)), random_seed(seed), is_training)
     check_noise(*seen)

@@ -260,11 +260,12 @@ def test_nothing_to_scale_by_is_named():
 def test_shards_of_a_batch_hold_every_nth_drawing():
     lengths = np.array([3, 1, 4, 2, 5], np.int32)
     points = np.concatenate([np.full((n, 3), i, np.float32) for i, n in enumerate(lengths)])
-    batch = Batch(points, lengths, np.arange(5, dtype=np.uint8)[:, None, None], np.arange(5) * 10)
+    batch = Batch(points, lengths, np.arange(5, dtype=np.uint8)[:, None, None], np.arange(5) * 10, points[:, 0] > 1)
     shards = [batch.shard(i, 2) for i in range(2)]
     for shard, of_shard in zip(shards, ([0, 2, 4], [1, 3]), strict=True):
         assert shard.lengths.tolist() == lengths[of_shard].tolist() and shard.lengths.dtype == np.int32
         assert shard.points[:, 0].tolist() == np.repeat(of_shard, lengths[of_shard]).tolist()
+        assert shard.learned.tolist() == (shard.points[:, 0] > 1).tolist() and shard.learned.dtype == bool
         assert shard.images[:, 0, 0].tolist() == of_shard and shard.indices.tolist() == [10 * i for i in of_shard]
     assert batch.shard(0, 1).points.tolist() == points.tolist() and len(batch.shard(5, 6).lengths) == 0
 

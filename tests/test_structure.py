@@ -39,7 +39,9 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "snapshots": {"hparams", "utils"},
     "extensions": {"hparams", "rnn", "unrolling"},
     "model": {"extensions", "hparams", "rnn", "snapshots", "unrolling"},
-    "guide": {"extensions", "ink_scores", "model"},
+    "astray": {"utils"},
+    "hand_order": {"ink_scores", "utils"},
+    "guide": {"extensions", "hand_order", "ink_scores", "model", "utils"},
     "ink_scores": {"render_svg2bitmap"},
     "tracer": {"ink_scores", "utils"},
     "classifier": {"hparams", "packed_store", "utils"},
@@ -54,6 +56,7 @@ SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
 hparams safe_npz packed_store bitmaps script seeds utils find_paper draw_svg read_image simplify centre_lines read_svg
 read_strokes render_svg2bitmap pictures result_page morph endings ink_scores tracer
+astray hand_order
 """.split()
 
 

@@ -41,7 +41,8 @@ def make_batch(lengths=LENGTHS):
     rng = np.random.default_rng(11)
     points = np.column_stack([rng.normal(size=(sum(lengths), 2)), rng.integers(0, 2, sum(lengths))])
     images = rng.integers(0, 256, (len(lengths), 9, 13), np.uint8)
-    return Batch(points.astype(np.float32), np.array(lengths, np.int32), images, np.arange(len(lengths)))
+    learned = np.ones(len(points), bool)
+    return Batch(points.astype(np.float32), np.array(lengths, np.int32), images, np.arange(len(lengths)), learned)
 
 
 def losses_of(trainer, batch, training):
@@ -264,7 +265,7 @@ def test_workers_and_validation_never_share_randomness(monkeypatch, eagerly):
 def test_seeds_make_a_difference(eagerly):
     """One drawing, twelve uses of it: the same weights get another loss from each."""
     lone = make_batch([6])
-    twice = Batch(np.tile(lone.points, [2, 1]), np.tile(lone.lengths, 2), np.tile(lone.images, [2, 1, 1]), np.arange(2))
+    twice = Batch(*(np.concatenate([field, field]) for field in lone))
     seen = []
     for index in range(2):
         hps = get_default_hparams().replace(**SIZES, **RANDOM, max_seq_len=LONGEST, presig_bias=2.0)
