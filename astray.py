@@ -22,9 +22,9 @@ def begin_anyhow(lines: list[np.ndarray], rng: np.random.Generator) -> tuple[lis
     """(lines that come first: some of ``lines``, whole or cut, some again; what is then left of all)."""
     count = rng.integers(len(lines) + 1)  # all, perhaps: then there is nothing to learn but the end
     chosen = rng.permutation(len(lines))[:count]
-    begun, left = [], [None if i in set(chosen) else line for i, line in enumerate(lines)]
+    begun, left = [], list(lines)
     for i in chosen:
-        line = lines[i]
+        line, left[i] = lines[i], lines[i][:0]
         if len(line) > 2 and rng.random() < CUT_PROB:
             cut = rng.integers(1, len(line) - 1)
             line, left[i] = line[: cut + 1], line[cut:]
@@ -35,7 +35,7 @@ def begin_anyhow(lines: list[np.ndarray], rng: np.random.Generator) -> tuple[lis
         again = line[first : first + 1 + rng.integers(len(line))][:: rng.choice([-1, 1])]
         again = again + rng.normal(0, OFF, 2) + rng.normal(0, OFF / 2, again.shape)
         begun.insert(rng.integers(len(begun)) + 1, again)
-    return begun, [line for line in left if line is not None]
+    return begun, [line for line in left if len(line)]
 
 
 def make_detour(line: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ def go_astray(strokes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray
         line, of_line = make_detour(line, rng) if rng.random() < DETOUR_PROB else (line, np.ones(len(line), bool))
         begun.append(line)
         learned.append(of_line)
-    return lines_to_strokes(begun), np.concatenate(learned)
+    return lines_to_strokes(begun), np.concatenate([np.zeros(0, bool), *learned])
 
 
 def let_some_go_astray(batch: Batch, prob: float, max_points: int, rng: np.random.Generator) -> Batch:

@@ -93,7 +93,7 @@ class HParams:
     bitmap_noise: float = 0.0  # probability of each fault put into a bitmap (thick, faint ...), with augment_bitmaps
     random_rotation: float = 0.0  # degrees that drawings are turned by at most, with augment_bitmaps
     mirror_prob: float = 0.0  # probability to mirror a drawing left to right, with augment_bitmaps
-    astray_prob: float = 0.0  # share of a batch's drawings that begin astray (not the paper's)
+    astray_prob: float = 0.0  # share of a batch's drawings that go astray, astray.py (not the paper's)
     kl_weight: float = 0.0  # of sketch-rnn's KL term; 0: none, the paper's point; 0.5 to 1 there
     kl_weight_start: float = 0.01  # share of kl_weight at the first step
     kl_decay_rate: float = 0.99995  # multiplicative decay per step of what is missing from kl_weight

@@ -54,6 +54,8 @@ def test_what_is_left_is_learned_in_the_persons_order():
         assert len(lines) == len(strokes_to_lines(drawing))
         are_learned = [line.any() for line in lines]
         assert are_learned == sorted(are_learned)  # first what is not
+    drawing, learned = go_astray(own[:0], rng)
+    assert len(drawing) == len(learned) == 0 and learned.dtype == bool
 
 
 def make_batch():
