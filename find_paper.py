@@ -1,7 +1,7 @@
 """Where the paper is in a photo, and what is printed on it: sheets are straightened, bars cut off, rulings taken away.
 
-Images are uint8 RGB ``[rows, columns, 3]``. Everything is sought on a small copy; doubtful finds are no finds, as a
-drawing may look like anything.
+Images are uint8 RGB ``[rows, columns, 3]``. Everything is sought on a small copy, ``shrink(image, SIDE)``, which
+callers may give as ``small``; doubtful finds are no finds, as a drawing may look like anything.
 """
 
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 SIDE = 400  # pixels of the longer side, where sheets are sought
 MIN_SHARE, MAX_SHARE = 0.05, 0.985  # of the picture, that a sheet fills
+THIN_SHARE = 0.008  # that a ring around such a sheet fills at least
 SMALL_SHARE = 0.2  # a sheet as small as that lies on something plain
 MIN_STEP = 4.0  # of lightness or colour (CIELAB), from the surface to the paper
 PATTERN, PATTERNED = 24, 0.12  # grey levels that differ around a pixel; share of such pixels on a patterned surface
@@ -33,20 +34,23 @@ def shrink(image: np.ndarray, longer: int) -> np.ndarray:
 # A sheet on a table
 
 
-def find_sheet(image: np.ndarray) -> np.ndarray | None:
+def find_sheet(image: np.ndarray, small: np.ndarray | None = None) -> np.ndarray | None:
     """Corners ``[4, 2]`` (x, y) of a sheet of paper, from the top left one clockwise; None if there is none to be seen.
 
     A sheet has four straight sides, and another colour than what it lies on all along at least three of them; the
     fourth may be the picture's rim.
     """
-    small = shrink(image, SIDE)
+    small = shrink(image, SIDE) if small is None else small
     if min(small.shape[:2]) < 60:
         return None
     # Ink, which is thin, goes; the sheet's sides stay. An odd window of a twenty-fifth of the picture.
     window = max(5, SIDE // 25 | 1)
     smooth = cv2.cvtColor(cv2.medianBlur(small, window), cv2.COLOR_RGB2LAB)
-    sharp = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1.2).astype(np.float32)
     found, seen, change = [], [], _change(small)
+    step = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8)).max(axis=2)
+    if ((step >= MIN_STEP - 1) | (change > PATTERN)).sum() < SIDE:  # around a sheet there are thousands of pixels
+        return None
+    sharp = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1.2).astype(np.float32)
     for contour in [*_regions(smooth), *_plain(change)]:
         corners = _quadrilateral(contour)
         if corners is None or any(np.abs(corners - other).max() < 4 for other in seen):
@@ -68,10 +72,11 @@ def _regions(smooth: np.ndarray):
     rows, columns = smooth.shape[:2]
     pixels = smooth.reshape(-1, 1, 3).astype(np.float32)
     sample = pixels[:: max(1, len(pixels) // 4000), 0]
+    colors = len(np.unique(sample @ np.float32([1 << 16, 1 << 8, 1])))
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 0.5)
     for count in (2, 3, 4):
         cv2.setRNGSeed(count)
-        if len(np.unique(sample, axis=0)) < count:
+        if colors < count:
             return
         centres = cv2.kmeans(sample, count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
         nearer = np.column_stack([-2 * centres, np.square(centres).sum(axis=1)])
@@ -107,6 +112,8 @@ def _change(small: np.ndarray) -> np.ndarray:
 
 def _parts(mask: np.ndarray, size: int = 5):
     """The large connected parts of a mask, each without holes and what is narrower than ``size``."""
+    if cv2.countNonZero(mask) < THIN_SHARE * mask.size:
+        return
     core = (cv2.distanceTransform(mask, cv2.DIST_L2, 5) <= size / 2).astype(np.uint8)
     mask = (cv2.distanceTransform(core, cv2.DIST_L2, 5) <= size / 2).astype(np.uint8)
     contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
@@ -187,7 +194,7 @@ def _fit_sides(sharp: np.ndarray, corners: np.ndarray, patterned: bool) -> np.nd
             for _ in range(4):
                 if weight.sum() < 8:
                     break
-                slope, middle = np.polyfit(at[weight], best[weight], 1)
+                slope, middle = _fit_line(at[weight], best[weight])
                 away = np.abs(best - middle - slope * at)
                 weight = away <= max(1.5, 1.5 * np.median(away))
             if weight.sum() < 8 or max(abs(middle), abs(slope)) > 1.5 * reach:
@@ -198,6 +205,14 @@ def _fit_sides(sharp: np.ndarray, corners: np.ndarray, patterned: bool) -> np.nd
             return corners
         corners = moved
     return corners
+
+
+def _fit_line(x, y) -> tuple[float, float]:
+    """(slope, y at 0) of the line of least squares; ``polyfit`` takes several times as long."""
+    mean_x, mean_y = x.mean(), y.mean()
+    away = x - mean_x
+    slope = away @ (y - mean_y) / max(away @ away, 1e-12)
+    return slope, mean_y - slope * mean_x
 
 
 def _crossing(one, other):
@@ -351,12 +366,12 @@ def straighten(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
 # Shadows
 
 
-def without_shadows(image: np.ndarray) -> np.ndarray:
+def without_shadows(image: np.ndarray, small: np.ndarray | None = None) -> np.ndarray:
     """The image with its paper lit evenly, if a shadow falls on it; itself if there is none.
 
     A shadow's edge is soft, and it has no colour; a broad dark thing with a sharp edge is ink, and stays.
     """
-    small = shrink(image, SIDE)
+    small = shrink(image, SIDE) if small is None else small
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     if min(grey.shape) < 60 or np.median(grey) < 110:
         return image
@@ -422,13 +437,13 @@ def is_on_something(image: np.ndarray, box: tuple) -> bool:
     return sum(other) > 2
 
 
-def find_bars(image: np.ndarray) -> tuple[int, int, int, int] | None:
+def find_bars(image: np.ndarray, small: np.ndarray | None = None) -> tuple[int, int, int, int] | None:
     """Box (left, top, right, bottom) of what lies between bars along the rim: letterboxes, bars of a screenshot.
 
     A bar is parted from the rest by a straight step of colour, from rim to rim or to another bar, and is plain; or it
     fills at most a fifth. Thin ones are left, as they may be lines. None if there is no bar.
     """
-    small = shrink(image, SIDE)
+    small = shrink(image, SIDE) if small is None else small
     if is_patterned(small):
         return None
     small = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
@@ -484,26 +499,32 @@ def without_rulings(image: np.ndarray) -> np.ndarray:
     """The image with squares, lines or dots that are printed on its paper painted over; itself if there are none."""
     small = shrink(image, RULED_SIDE)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    if np.median(grey) < 110:  # light ones on dark paper
+    if _median(grey) < 110:  # light ones on dark paper
         inverted = 255 - image
         plain = without_rulings(inverted)
         return image if plain is inverted else 255 - plain
     window = max(9, RULED_SIDE // 70 | 1)
     paper = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
-    dark = paper.astype(np.float32) - grey
-    level = max(6.0, 4 * float(np.median(dark)))
+    dark = cv2.subtract(paper, grey)
+    level = max(6, 4 * _median(dark))
     across = _rules(dark, level)
-    down = _rules(np.ascontiguousarray(dark.T), level, bool(across))
+    down = _rules(cv2.transpose(dark), level, bool(across))
     if not across and down:
         across = _rules(dark, level, True)
     painted = image
     if across:
         painted = _paint(painted, across, small.shape[1])
     if down:
-        painted = _paint(painted.transpose(1, 0, 2), down, small.shape[0]).transpose(1, 0, 2)
+        painted = cv2.transpose(_paint(cv2.transpose(painted), down, small.shape[0]))
     if across or down:
-        return np.ascontiguousarray(painted)
+        return painted
     return _without_dots(image, dark, level)
+
+
+def _median(grey: np.ndarray) -> int:
+    """The median of a uint8 image."""
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).cumsum()
+    return int(np.searchsorted(counts, grey.size / 2))
 
 
 def _rules(dark: np.ndarray, level: float, single: bool = False) -> list[Rule]:
@@ -570,6 +591,7 @@ def _follow(dark, level, curve):
     """(curve drawn to the ridge near it, where it hits dark, how dark it is there) along a line."""
     rows, columns = dark.shape
     at = np.arange(columns)
+    powers = (at / columns) ** np.arange(3)[:, None]
     for degree, reach in ((1, 3), (2, 2)):
         offsets = np.arange(-reach, reach + 1)
         ys = np.clip(np.rint(curve)[:, None] + offsets, 0, rows - 1).astype(int)
@@ -578,8 +600,9 @@ def _follow(dark, level, curve):
         hit = values > level
         if hit.sum() > columns // 4:
             best = ys[at, near.argmax(axis=1)]
-            parameters = np.polyfit(at[hit], best[hit] - curve[hit], degree)
-            curve = curve + np.clip(np.polyval(parameters, at), -reach, reach)
+            terms = powers[: degree + 1, hit]  # least squares; ``polyfit`` takes several times as long
+            parameters = np.linalg.solve(terms @ terms.T, terms @ (best - curve)[hit])
+            curve = curve + np.clip(parameters @ powers[: degree + 1], -reach, reach)
     ys = np.clip(np.rint(curve)[:, None] + np.arange(-1, 2), 0, rows - 1).astype(int)
     values = dark[ys, at[:, None]].max(axis=1)
     return curve, values > level, values
@@ -589,7 +612,8 @@ def _paint(image: np.ndarray, rules: list[Rule], small_columns: int) -> np.ndarr
     """Rules painted over, but for ink that crosses them: as dark above and below, or darker than the rule."""
     rows, columns = image.shape[:2]
     scale = columns / small_columns
-    painted, at = image.copy(), np.arange(columns)
+    pixels, at = image.reshape(-1, 3), np.arange(columns)
+    painted = pixels.copy()
     half = max(1, round(1.6 * scale))
     reach, leans = half + 1, (0, -2, -1, 1, 2)  # what ink may cross along
     along = [np.clip(at + lean * reach, 0, columns - 1) for lean in leans]
@@ -597,15 +621,16 @@ def _paint(image: np.ndarray, rules: list[Rule], small_columns: int) -> np.ndarr
     for rule in rules:
         ys = np.rint(np.interp(at / scale, np.arange(small_columns), rule.curve) * scale).astype(int)
         band = np.clip(ys[:, None] + np.arange(-half, half + 1), 0, rows - 1)
-        colors = image[band, at[:, None]]  # [columns, band, 3]
+        band = band * columns + at[:, None]
+        colors = pixels[band]  # [columns, band, 3]
         above, below = (image[np.clip(ys + side * reach, 0, rows - 1), at] for side in (-1, 1))
         lighter = np.stack([np.maximum(above[one], below[other]) for one, other in zip(against, along, strict=True)])
         light = _sum_of_channels(lighter)
         darkest = lighter[light.argmin(axis=0), at]
         darkness = (light[0][:, None] - _sum_of_channels(colors)) / 3
         ink = darkness > 1.6 * rule.darkness + 12
-        painted[band, at[:, None]] = np.where(ink[..., None], colors, np.maximum(colors, darkest[:, None]))
-    return painted
+        painted[band] = np.where(ink[..., None], colors, np.maximum(colors, darkest[:, None]))
+    return painted.reshape(image.shape)
 
 
 def _sum_of_channels(colors: np.ndarray) -> np.ndarray:

@@ -12,12 +12,14 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from find_paper import (
+    SIDE,
     find_bars,
     find_sheet,
     is_box,
@@ -158,9 +160,9 @@ def _doubts(page, found) -> list[str]:
         doubts.append("it looks like the edge of a sheet or a frame")
     elif found.kind != "screen" and is_box(kept):
         doubts.append("a box is around it, which may be the edge of a sheet or a frame")
-    elif found.kind != "screen" and is_patterned(np.asarray(page)):
+    elif found.kind != "screen" and is_patterned(small := shrink(np.asarray(page), SIDE)):
         doubts.append("what it lies on has a pattern, which may have been taken for ink")
-    elif found.kind == "photo" and is_on_something(np.asarray(page), found.box):
+    elif found.kind == "photo" and is_on_something(small, found.box * (small.shape[0] / page.height)):
         doubts.append("it lies on something whose edges may have been taken for ink")
     elif found.kind != "screen" and found.pen > 0.06 * max(page.size):
         doubts.append("its lines are very broad, and may be the edge of something")
@@ -175,9 +177,10 @@ def _pages(image) -> list:
     from PIL import Image
 
     pages, pixels = [image], np.asarray(image)
+    small = shrink(pixels, SIDE)
     for _ in range(3):
-        box = find_bars(pixels)
-        corners = None if box else find_sheet(pixels)
+        box = find_bars(pixels, small)
+        corners = None if box else find_sheet(pixels, small)
         if box is not None:
             pixels = pixels[box[1] : box[3], box[0] : box[2]]
         elif corners is not None and not _is_drawn(pixels, corners):
@@ -185,7 +188,8 @@ def _pages(image) -> list:
         else:
             break
         pages.append(Image.fromarray(pixels))
-    for without in (without_rulings,) if _is_exact(image) else (without_shadows, without_rulings):
+        small = shrink(pixels, SIDE)
+    for without in (without_rulings,) if _is_exact(image) else (partial(without_shadows, small=small), without_rulings):
         plain = without(pixels)
         if plain is not pixels:
             pages.append(Image.fromarray(plain))

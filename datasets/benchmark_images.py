@@ -4,8 +4,8 @@ python datasets/benchmark_images.py datasets/npz/doodle_*.npz                   
 python datasets/benchmark_images.py --kinds table note datasets/npz/*.npz --count 200 --sheet sheet.png
 
 Each picture is composed of a real drawing, from a seed. What ``load_image`` reads is compared with the drawing's own
-training bitmap: is that the nearest of all (chance: one in ``--count``), how much of the ink agrees within a pixel
-(ink F1), and how many are lost (F1 within 2 pixels under 0.7).
+training bitmap: is that the nearest of all (chance: one in ``--count``), would it be if the drawing's turn were undone,
+how much of the ink agrees within a pixel (ink F1), and how many are lost (F1 within 2 pixels under 0.7).
 """
 
 import argparse
@@ -32,6 +32,7 @@ from script import make_parser, run_script
 from utils import DRAWING_SETTINGS, lines_to_strokes, load_strokes
 
 SIDE = 48
+TURNS = np.radians(np.arange(-12, 13, 2))  # that a drawing may have been turned by
 PENS = ((25, 25, 35), (20, 40, 130), (60, 60, 65), (90, 30, 30))  # black, blue, pencil, brown
 PAPERS = ((250, 250, 248), (240, 238, 230), (252, 250, 240))
 NOTES = ((250, 225, 100), (250, 170, 190), (160, 215, 240), (180, 230, 150))
@@ -125,6 +126,17 @@ def blurred(bitmaps: np.ndarray) -> np.ndarray:
 
     blur = min(bitmaps.shape[1:]) / 24
     return ndimage.gaussian_filter(255.0 - bitmaps, (0, blur, blur)).reshape(len(bitmaps), -1)
+
+
+def turned_keys(drawings: list[np.ndarray]) -> np.ndarray:
+    """What ``blurred`` makes of normalised drawings, each turned in ``len(TURNS)`` ways: ``[turns * drawings, -1]``."""
+    matrices = [np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]]) for a in TURNS]
+    return blurred(rasterize_all([drawing @ matrix for matrix in matrices for drawing in drawings], SIDE, SIDE))
+
+
+def nearest(keys: np.ndarray, sought: np.ndarray) -> np.ndarray:
+    """For each row of ``sought``, which row of ``keys`` is nearest."""
+    return np.array([np.square(keys - key).sum(axis=1).argmin() for key in sought])
 
 
 def before_and_after(file: str | Path, bitmap: np.ndarray) -> np.ndarray:
@@ -511,8 +523,7 @@ def diagonals_lost(rng: np.random.Generator, count: int, directory: Path) -> int
 
 def measure_kind(name: str, drawings: list[np.ndarray], clean: np.ndarray, seed: int, directory: Path) -> list:
     """Print how the drawings are read from pictures of this kind; tiles of some: those that went wrong first."""
-    keys, rng, read, seconds, refused = blurred(clean), np.random.default_rng(seed), [], 0.0, 0
-    tiles = []
+    rng, read, seconds, refused, tiles = np.random.default_rng(seed), [], 0.0, 0, []
     for i, drawing in enumerate(drawings):
         file = directory / f"{name}_{i}"
         file.write_bytes(KINDS[name](drawing, rng))
@@ -525,12 +536,13 @@ def measure_kind(name: str, drawings: list[np.ndarray], clean: np.ndarray, seed:
             read.append(np.full((SIDE, SIDE), 255, np.uint8))
         seconds += time.process_time() - began
     read = np.stack(read)
-    nearest = np.array([np.square(keys - key).sum(axis=1).argmin() for key in blurred(read)])
-    right = nearest == np.arange(len(read))
+    key, count = blurred(read), np.arange(len(read))
+    right = nearest(blurred(clean), key) == count
+    turned_back = nearest(turned_keys(drawings), key) % len(read) == count
     f1, f1_2 = ink_scores(clean, read, 1.0)[0], ink_scores(clean, read, 2.0)[0]
     print(
-        f"{name:10} nearest {right.mean():7.1%}   ink F1 {f1.mean():.3f}   lost {(f1_2 < LOST_BELOW).mean():6.1%}"
-        f"   refused {refused:3}   {seconds / len(read):.2f} s each",
+        f"{name:10} nearest {right.mean():7.1%}   turned back {turned_back.mean():7.1%}   ink F1 {f1.mean():.3f}"
+        f"   lost {(f1_2 < LOST_BELOW).mean():6.1%}   refused {refused:3}   {seconds / len(read):.2f} s each",
         flush=True,
     )
     for i in np.argsort(f1_2)[:10]:
