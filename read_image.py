@@ -448,24 +448,27 @@ def _plain_paper(thumbnail):
     """A small Pillow image of one colour, if that is the paper of a picture made on a screen; else None."""
     from PIL import Image
 
-    colors, found = np.asarray(thumbnail)[::2, ::2].reshape(-1, 3), []
+    tiny = max(thumbnail.size) < THUMBNAIL  # much of it is edges, neither ink nor paper
+    reach, most = (40, 0.6) if tiny else (3, 0.75)
+    colors, found = np.asarray(thumbnail)[:: 2 - tiny, :: 2 - tiny].reshape(-1, 3), []
     rest = colors
     for _ in range(2):  # thick lines cover more than is left of paper that was cut to them
         usual = np.array([np.bincount(plane, minlength=256).argmax() for plane in rest.T], int)
-        like = np.abs(rest - usual).max(axis=1) <= 3
+        like = np.abs(rest - usual).max(axis=1) <= reach
         found.append((like.sum() / len(colors), usual))
         rest = rest[~like]
         if not len(rest):
             break
     share, usual = found[0]
+    even = (np.abs(colors - usual).max(axis=1) <= 3).mean()
     apart = np.abs(found[-1][1] - usual).max()  # ink is further from its paper than a shadow
-    if len(found) == 2 and apart > 140 and share + found[1][0] > 0.75:
+    if len(found) == 2 and apart > 140 and share + found[1][0] > most:
         surrounding = [color for _, color in found if _surrounds(thumbnail, color)]
         if surrounding:
             usual = surrounding[0]
         elif found[1][0] > 0.6 * share:
             usual = max(found[0][1], found[1][1], key=sum)
-    elif share < 0.5:
+    elif even < 0.5:
         return None
     return Image.new("RGB", _fit(thumbnail.size, PAPER_SIDE), tuple(usual.tolist()))
 
@@ -708,7 +711,7 @@ def _find_ink(image, straightened: bool = False) -> Found:
 
     size = _fit(image.size, THUMBNAIL)
     thumbnail = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    paper = _plain_paper(thumbnail)
+    paper = _plain_paper(min(image, thumbnail, key=lambda one: one.width))  # enlarged, lines have blurred edges
     kind = "sheet" if straightened else "screen" if paper is not None and _is_exact(image) else "photo"
     paper = paper or _estimate_paper(thumbnail)
     difference = _resample(paper, (0, 0, *paper.size), size) - _planes(thumbnail)

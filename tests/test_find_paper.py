@@ -8,6 +8,7 @@ from benchmark_images import (
     KINDS,
     diagonals_lost,
     dots_lost,
+    draw_large,
     drawn_sheet,
     encoded,
     lay_on,
@@ -15,7 +16,7 @@ from benchmark_images import (
     shade,
     sheet_corners,
 )
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from test_load_image import CAT, FISH, HOUSE, LADDER, SVG
 
 import read_image
@@ -128,6 +129,15 @@ def test_a_drawn_box_is_no_sheet(tmp_path):
         assert likeness(tmp_path / "a", HOUSE) > 0.85
         (tmp_path / "a").write_bytes(KINDS[kind](LADDER, rng))
         assert likeness(tmp_path / "a", LADDER) > 0.8
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("side", [40, 70, 120])
+def test_a_tiny_picture_cut_to_its_broad_lines(tmp_path, side, ending):
+    image = draw_large(LADDER, side, 2.5)
+    dark = ImageOps.invert(image.convert("L")).point(lambda value: 255 * (value > 128))
+    image.crop(dark.getbbox()).save(tmp_path / f"a.{ending}")
+    assert likeness(tmp_path / f"a.{ending}", LADDER) > 0.85
 
 
 def ring(radius, count=60):
