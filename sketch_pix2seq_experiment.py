@@ -2,6 +2,7 @@
 
     python sketch_pix2seq_experiment.py --seeds 1 2 3          # the paper's four: {CNN, RNN} encoder x {no KL, KL}
     python sketch_pix2seq_experiment.py --set figure           # the seed text's figure: two of them, 60,000 iterations
+    python sketch_pix2seq_experiment.py --set why              # what makes the CNN's code say little
     python sketch_pix2seq_experiment.py --set recipe           # from the paper's model to the preset, change by change
 
 Each model is trained by ``sketch_pix2seq_train.py`` in ``<experiment_dir>/<name>_seed<seed>``, and its best weights by
@@ -74,9 +75,18 @@ RECIPE = {
     name: Run(run.label, ",".join(["save_every=250", *[change.hparams for change in list(CHANGES.values())[: i + 1]]]))
     for i, (name, run) in enumerate(CHANGES.items())
 }
+WHY = {  # the CNN's code says little: one thing changed of ``cnn`` at a time
+    name: Run(label, f"save_every=500,enc_model=cnn,{hparams}")
+    for name, label, hparams in (
+        ("cnn_slow", "a third of the learning rate", "learning_rate=0.0003"),
+        ("cnn_fast", "three times the learning rate", "learning_rate=0.003"),
+        ("cnn_quiet", "hardly any noise on z at first", "presig_bias=-6"),
+    )
+}
 SETS = {
     "paper": Set(6_000, FOUR),
     "figure": Set(60_000, {name: FOUR[name] for name in ("cnn", "rnn_kl")}),
+    "why": Set(6_000, WHY),
     "recipe": Set(1_500, RECIPE),
 }
 
