@@ -450,12 +450,23 @@ def find_bars(image: np.ndarray, small: np.ndarray | None = None) -> tuple[int, 
     top, bottom = _bar(small), _bar(small[::-1])
     middle = small[top : small.shape[0] - bottom].transpose(1, 0, 2)
     left, right = _bar(middle), _bar(middle[::-1])
-    if not any((left, top, right, bottom)):
+    if not any((left, top, right, bottom)) or _is_around(small, (left, top, right, bottom)):
         return None
     scale = max(image.shape[:2]) / max(small.shape[:2])
     inner = [int(np.ceil((side + 2) * scale)) if side else 0 for side in (left, top, right, bottom)]
     box = inner[0], inner[1], image.shape[1] - inner[2], image.shape[0] - inner[3]
     return box if min(box[2] - box[0], box[3] - box[1]) > 0.1 * min(image.shape[:2]) else None
+
+
+def _is_around(lab: np.ndarray, bars: tuple) -> bool:
+    """Whether one of the bars (left, top, right, bottom) goes on along another side: then it is a table."""
+    rows, columns = lab.shape[:2]
+    left, top, right, bottom = bars
+    parts = lab[:, :left], lab[:top], lab[:, columns - right :], lab[rows - bottom :]
+    colors = [np.median(part.reshape(-1, 3), axis=0) for part in parts if part.size]
+    inner = lab[top : rows - bottom, left : columns - right]
+    rims = inner[:, 3], inner[3], inner[:, -4], inner[-4]
+    return any((np.abs(rim - color).max(axis=1) < 8).mean() > 0.5 for rim in rims for color in colors)
 
 
 def _bar(lab: np.ndarray) -> int:

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from test_load_image import CAT, FISH, HOUSE, LADDER, SVG
 
 import read_image
+from find_paper import find_bars
 from ink_scores import ink_scores
 from read_image import load_image, open_image, parse_crop, read_picture
 from render_svg2bitmap import rasterize
@@ -129,6 +130,14 @@ def test_a_drawn_box_is_no_sheet(tmp_path):
         assert likeness(tmp_path / "a", HOUSE) > 0.85
         (tmp_path / "a").write_bytes(KINDS[kind](LADDER, rng))
         assert likeness(tmp_path / "a", LADDER) > 0.8
+
+
+def test_a_table_on_three_sides_of_a_sheet_is_no_bar():
+    photo = Image.new("RGB", (800, 600), (95, 70, 50))
+    ImageDraw.Draw(photo).polygon([(150, 0), (640, 30), (620, 560), (150, 520)], fill=(245, 242, 235))
+    assert find_bars(np.asarray(photo)) is None
+    ImageDraw.Draw(photo).rectangle((150, 0, 799, 599), fill=(245, 242, 235))
+    assert find_bars(np.asarray(photo))[0] > 140  # a bar
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
