@@ -8,6 +8,7 @@ import contextlib
 import csv
 import functools
 import gzip
+import itertools
 import json
 import re
 import zlib
@@ -24,12 +25,15 @@ MAX_JSON_BYTES = 50_000_000
 MAX_TEXT_BYTES = 5_000_000  # of InkML and lists of points
 MAX_SVG_BYTES = 20_000_000  # pictures embedded in it may be large; they are dropped
 
-STROKE_COLUMNS = "stroke strokeid strokeno strokenumber strokeindex strokeidx line lineid path pathid segment".split()
-DRAWING_COLUMNS = "drawing drawingid sketch sketchid keyid".split()
+KNOWN_COLUMNS = {  # of a list of points
+    "stroke": "stroke strokeid strokeno strokenumber strokeindex strokeidx line lineid path pathid segment".split(),
+    "drawing": "drawing drawingid sketch sketchid keyid".split(),
+    "pressure": "pressure force p".split(),
+}
 OTHER_COLUMNS = """
- index unnamed0 id i n no row point pointid pointindex t time timestamp ms s seconds date pressure force p z tilt tiltx
+ index unnamed0 id i n no row point pointid pointindex t time timestamp ms s seconds date z tilt tiltx
  tilty azimuth altitude width size color colour velocity speed
-""".split()  # of a list of points, which draw nothing
+""".split()  # which draw nothing
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -244,6 +248,9 @@ def _read_json(path):
     if isinstance(content, dict) and "drawing" in content:
         content = [content]
     elif isinstance(content, list) and _depth(content) == 3:  # one drawing: strokes, rows, numbers
+        rows = [row for stroke in content if isinstance(stroke, list) for row in stroke]
+        if all(isinstance(row, list) and len(row) == 2 for row in rows):
+            raise ValueError('rows of x and y, or points one by one? Name it: {"drawing": [[[x, ...], [y, ...]], ...]}')
         content = [{"drawing": content}]
     if isinstance(content, list):
         yield from (_read_record(lambda record=record: record) for record in content)
@@ -275,8 +282,8 @@ def _depth(content: object) -> int:
 def _read_points(path):
     """Positions, one per line: a drawing, or as many as a column that numbers drawings tells apart.
 
-    Strokes are parted by an empty line, or told apart by a column. The first line names the columns; without names
-    there are two, as no others can be told.
+    Strokes are parted by an empty line or points without pressure, or told apart by a column. The first line names the
+    columns; without names there are two, as no others can be told.
     """
     text = _read_bytes(path, MAX_TEXT_BYTES).decode("utf-8-sig", errors="replace")
     numbered = [(i, line) for i, line in enumerate(text.splitlines(), 1) if not line.lstrip().startswith("#")]
@@ -297,15 +304,20 @@ def _read_points(path):
     elif first and len(rows[begin]) != 2:
         raise ValueError(f"{len(rows[begin])} columns without names: write x,y or stroke,x,y as the first line")
     drawings: dict[str, list[list]] = {}
+    pressed = [_is_pressed(_cell(row, columns.get("pressure"))) for row in rows[begin:] if any(row)]
+    hovers = any(pressed) and not all(pressed)  # of a mouse no point has a pressure
     previous = None
     for (number, line), row in zip(numbered[begin:], rows[begin:], strict=True):
-        texts = [row[columns[name]] if columns[name] < len(row) else "" for name in "xy"]
+        texts = [_cell(row, columns[name]) for name in "xy"]
         if all(text.lower() in ("", "nan") for text in texts) and (not any(row) or len(row) > 1):
             previous = None
             continue
         if len(row) > columns.get("count", 2):
             raise ValueError(f"line {number} has {len(row)} columns, not {columns.get('count', 2)}: {line[:40]!r}")
-        whose = [row[columns[name]] if name in columns else "" for name in ("drawing", "stroke")]
+        if hovers and not _is_pressed(_cell(row, columns.get("pressure"))):
+            previous = None
+            continue
+        whose = [_cell(row, columns.get(name)) for name in ("drawing", "stroke")]
         strokes = drawings.setdefault(whose[0], [])
         if whose != previous:
             strokes.append([])
@@ -335,8 +347,18 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def _cell(row: list[str], column: int | None) -> str:
+    """What stands in a column; nothing if there is none, or the row ends before."""
+    return "" if column is None or column >= len(row) else row[column]
+
+
+def _is_pressed(text: str) -> bool:
+    """Whether a pressure is that of a pen on its paper, not above it."""
+    return not _is_number(text) or _float(text.replace(",", ".")) > 0
+
+
 def _named_columns(names: list[str]) -> dict[str, int]:
-    """Where x, y and, if there are, the numbers of stroke and drawing stand, by the columns' names.
+    """Where x, y and, if there are, the numbers of stroke and drawing and the pressure stand, by the columns' names.
 
     ``count`` is that of all columns. Raises ValueError for names that cannot be told, or that part strokes in a way
     that is not known.
@@ -349,11 +371,11 @@ def _named_columns(names: list[str]) -> dict[str, int]:
         if len(fitting) != 1:
             raise ValueError(f"{called}; expected one x and one y among them")
         columns[name] = fitting[0]
-    for name, known in (("stroke", STROKE_COLUMNS), ("drawing", DRAWING_COLUMNS)):
+    for name, known in KNOWN_COLUMNS.items():
         fitting = [i for i, column in enumerate(plain) if column in known]
         if fitting:
             columns[name] = fitting[0]
-    known = {"", *STROKE_COLUMNS, *DRAWING_COLUMNS, *OTHER_COLUMNS}
+    known = {"", *OTHER_COLUMNS, *itertools.chain(*KNOWN_COLUMNS.values())}
     strange = [names[i] for i, column in enumerate(plain) if column not in known and i not in columns.values()]
     if strange and "stroke" not in columns:
         raise ValueError(f"{called}; whether {strange[0]!r} parts strokes cannot be told: name it stroke or drop it")

@@ -579,8 +579,10 @@ def test_harmful_files_are_counted_and_the_rest_is_imported(tmp_path, capsys):
         (",x,y\n0,188,112\n1,189,121\n", [[[188, 112], [189, 121]]]),
         ("stroke,x,y\n0,1,2\n0,3,4\n1,5,6\n", [[[1, 2], [3, 4]], [[5, 6]]]),
         ("t\tx\ty\n0\t1\t2\n16\t3\t4\n", [[[1, 2], [3, 4]]]),
+        ("x,y,Pressure\n1,2,0.5\n3,4,0.1\n5,5,0\n6,6,0.4\n7,8,1\n", [[[1, 2], [3, 4]], [[6, 6], [7, 8]]]),
+        ("x,y,p\n1,2,0\n3,4,0\n", [[[1, 2], [3, 4]]]),
     ],
-    ids=["decimal commas", "index", "stroke", "time"],
+    ids=["decimal commas", "index", "stroke", "time", "pressure", "no pressure"],
 )
 def test_points_heed_their_header(tmp_path, text, strokes):
     (tmp_path / "a.csv").write_text(text)
@@ -593,6 +595,9 @@ def test_points_that_cannot_be_told_are_refused(tmp_path):
         (tmp_path / "a.csv").write_text(text)
         with pytest.raises(ValueError, match=says):
             list(read_drawings(tmp_path / "a.csv"))
+    (tmp_path / "a.json").write_text("[[[0, 0], [9, 9], [20, 0]], [[5, 5], [6, 20]]]")
+    with pytest.raises(ValueError, match="or points one by one"):
+        list(read_drawings(tmp_path / "a.json"))
 
 
 def test_pieces_are_joined_and_lines_beside_the_page_told(tmp_path):
