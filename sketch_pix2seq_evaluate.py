@@ -8,6 +8,7 @@
     rec    Rec: a classifier trained on the training bitmaps names the model's drawings (``rec_real``: real ones)
     ret    Ret: a drawing of the model, rasterised and encoded again: is its own original the nearest of all (or
            among the nearest 10, 50); and the other way round: of all drawings, is it the nearest to its original
+    probe  what the codes know: how often a linear classifier on them names the category (and one on the bitmaps)
     ink    how near the drawing's ink comes to the person's, and the order of the hand (ink_scores.py)
 with 95 % bootstrap intervals, at each temperature. ``latent.png`` shows the codes (``latent.npz``) by t-SNE,
 ``neighbours.png`` drawings beside those with the nearest codes, and ``reconstructions.png`` originals above the model's
@@ -45,7 +46,7 @@ from seeds import seed_for
 from tracer import trace
 from utils import SPLITS, DataLoader, category_name, load_dataset, write_file
 
-SCORES = ("loss", "rec", "ret", "ink", "latent", "neighbours", "reconstructions")
+SCORES = ("loss", "rec", "ret", "ink", "probe", "latent", "neighbours", "reconstructions")
 RET_AT = (1, 10, 50)
 RET_TITLES = {
     "ret_generated_to_original": "generated -> original",
@@ -54,6 +55,7 @@ RET_TITLES = {
 MIN_CLASSIFIER_ACCURACY = 0.85  # a classifier that does not know real drawings cannot judge others
 MAX_JUDGED = 100_000  # drawings that the classifier learns from, and real ones that it is tried on
 CLASSIFIER_SIDE = 48  # pixels of its bitmaps at most, so that it is soon trained
+MIN_PROBED = 40  # drawings
 RESAMPLES = 2000
 MAX_RECONSTRUCTIONS = 200
 
@@ -97,6 +99,27 @@ def score_loss(model: Model, loader: DataLoader, noise: bool, seed: int, bare_z:
         "loss_per_point": losses["own"] / points,
         "loss_per_point_shuffled_codes": losses["others"] / points,
     }
+
+
+def score_probe(model: Model, loader: DataLoader, seed: int) -> dict:
+    """How often a linear classifier names the category of drawings it did not learn from, given codes or bitmaps.
+
+    It learns from every other drawing; nothing to report if there are too few, or of one category alone.
+    """
+    from sklearn.linear_model import RidgeClassifierCV  # slow to import
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    learned = np.arange(len(loader)) % 2 == 0
+    if len(np.unique(loader.labels[learned])) < 2 or len(learned) < MIN_PROBED:
+        return {}
+    codes = encode_loader(model, loader, np.arange(len(loader)), False, seed)
+    report = {}
+    for key, rows in (("probe", codes), ("probe_bitmaps", loader.images[:].reshape(len(loader), -1))):
+        probe = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(0, 5, 11)))
+        probe.fit(rows[learned], loader.labels[learned])
+        report[key] = bootstrap(probe.predict(rows[~learned]) == loader.labels[~learned], seed)
+    return report
 
 
 class Judge:
@@ -333,6 +356,9 @@ def report_text(report: dict) -> str:
     if "loss" in report:
         lines += ["", f"Loss {report['loss']:.4f} (padding masked), {report['loss_per_point']:.4f} per real point."]
         lines += [f"With another drawing's code: {report['loss_per_point_shuffled_codes']:.4f} per real point."]
+    if "probe" in report:
+        names = f"{percent(report['probe'])} of the codes, {percent(report['probe_bitmaps'])} of the bitmaps"
+        lines += ["", f"A linear classifier names {names} by their category."]
     if "rec" in report:
         lines += ["", f"The classifier names {percent(report['rec_real'])} of the real bitmaps."]
         if not report["rec_counts"]:
@@ -408,6 +434,8 @@ def evaluate(args: argparse.Namespace) -> dict:
     directory.mkdir(parents=True, exist_ok=True)
     if "loss" in args.scores:
         report |= score_loss(model, scored, args.noise, args.seed, args.bare_z)
+    if "probe" in args.scores:
+        report |= score_probe(model, scored, args.seed)
     if {"rec", "ret", "ink", "reconstructions"} & set(args.scores):
         entries, bitmaps = score_drawings(args, model, train, scored, hps)
         report |= entries

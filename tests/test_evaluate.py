@@ -111,6 +111,23 @@ def test_the_loss_with_anothers_code_shows_whether_the_decoder_listens(snapshot,
     assert scores["loss_per_point"] == pytest.approx(scores["loss_per_point_shuffled_codes"], rel=1e-6)
 
 
+def test_a_linear_probe_tells_what_codes_know(monkeypatch):
+    class Loader:
+        labels = np.arange(160) // 2 % 4
+        images = np.random.default_rng(0).integers(0, 256, (160, 6, 6), np.uint8)
+
+        def __len__(self):
+            return len(self.labels)
+
+    loader = Loader()
+    codes = np.eye(4)[loader.labels] + np.random.default_rng(1).normal(0, 0.1, (160, 4))
+    monkeypatch.setattr(evaluate, "encode_loader", lambda *_: codes)
+    report = evaluate.score_probe(None, loader, 0)
+    assert report["probe"]["value"] == 1.0 and report["probe_bitmaps"]["value"] < 0.5  # noise tells nothing
+    loader.labels = np.zeros(160, int)
+    assert evaluate.score_probe(None, loader, 0) == {}
+
+
 def test_intervals_do_not_depend_on_which_scores_are_asked_for(own_data, snapshot, tmp_path):
     flags = "--temperatures", "0.3", "0.6", "--scores"
     together = score(own_data, snapshot, tmp_path / "a", *flags, "loss", "rec", "ret")
