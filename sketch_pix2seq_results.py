@@ -245,6 +245,39 @@ def paper() -> Table:
     return Table(("encoder (seeds)",), rows)
 
 
+def paper_longer() -> Table:
+    columns = [Column("best at step", ("step",), "{:,}".format), LOSS, SHUFFLED, rec("0.24"), *ret("0.24")]
+    files = [f"paper_{name}_seed1_20000" for name in ("cnn", "rnn_kl")]
+    return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
+
+
+def codes() -> Table:
+    """What the codes know, and what their decoders make of it: of drawings trained on, and of others."""
+    columns = [LOSS, SHUFFLED, Column("names by code", ("probe",), percent, " %")]
+    columns.append(Column("by bitmap", ("probe_bitmaps",), percent, " %"))
+    rows = []
+    for name, title, steps in (
+        ("cnn", "CNN, no KL", 6000),
+        ("cnn", "CNN, no KL", 20000),
+        ("cnn_kl", "CNN, KL", 6000),
+        ("rnn", "RNN, no KL", 6000),
+        ("rnn_kl", "RNN, KL", 6000),
+    ):
+        for split in ("train", "test"):
+            file = f"codes_{name}_{steps}_{split}"
+            rows.append(Row((link(title, file), f"{steps:,}", split), (file,), columns))
+    return Table(("encoder", "steps", "drawings"), rows)
+
+
+def why() -> Table:
+    columns = [LOSS, SHUFFLED, rec("0.24")]
+    files = {"as above": "paper_cnn_seed1_6000"}
+    for name in ("cnn_quiet", "cnn_fast"):
+        file = f"why_{name}_seed1_6000"
+        files[load_report(file)["label"]] = file
+    return Table(("CNN, no KL",), [Row((link(*item),), item[1:], columns) for item in files.items()])
+
+
 def padding() -> Table:
     titles = {"with all padding (`skip_padding=False`)": "padding_with", "without": "padding_without"}
     files = {title: by_seed(name, 1500) for title, name in titles.items()}
@@ -284,6 +317,9 @@ TABLES = {
     "changes": lambda: changes(XEON),
     "changes_of_position": lambda: changes(EPYC),
     "paper": paper,
+    "paper_longer": paper_longer,
+    "codes": codes,
+    "why": why,
     "padding": padding,
 }
 AS_PRINTED = ("speed",)  # tables that another script printed into its report

@@ -69,6 +69,10 @@ NOT_RUN = {
     'valid_drawings=2000" --categories 1 10 100 345': "needs those 7 GB; test_benchmark.py",
     f"{EXPERIMENT} paper --seeds 1 2 3": "test_scripts.py",
     "python sketch_pix2seq_experiment.py --seeds 1 2": "test_scripts.py",
+    "python sketch_pix2seq_experiment.py --only cnn rnn_kl --steps 20000": "test_scripts.py",
+    f"{EXPERIMENT} why --only cnn_quiet cnn_fast": "test_scripts.py",
+    "python sketch_pix2seq_evaluate.py --model_dir outputs/experiment/cnn_seed1/best_of_6000 --split train "
+    "--scores loss probe": "needs that run; test_evaluate.py",
     f"{EXPERIMENT} figure": "test_scripts.py",
     f"{EXPERIMENT} recipe": "test_scripts.py",
     OF_VALID: "test_scripts.py",
