@@ -194,7 +194,7 @@ def _fit_sides(sharp: np.ndarray, corners: np.ndarray, patterned: bool) -> np.nd
             for _ in range(4):
                 if weight.sum() < 8:
                     break
-                slope, middle = _fit_line(at[weight], best[weight])
+                slope, middle = _least_squares(np.stack([at, np.ones_like(at)])[:, weight], best[weight])
                 away = np.abs(best - middle - slope * at)
                 weight = away <= max(1.5, 1.5 * np.median(away))
             if weight.sum() < 8 or max(abs(middle), abs(slope)) > 1.5 * reach:
@@ -207,12 +207,9 @@ def _fit_sides(sharp: np.ndarray, corners: np.ndarray, patterned: bool) -> np.nd
     return corners
 
 
-def _fit_line(x, y) -> tuple[float, float]:
-    """(slope, y at 0) of the line of least squares; ``polyfit`` takes several times as long."""
-    mean_x, mean_y = x.mean(), y.mean()
-    away = x - mean_x
-    slope = away @ (y - mean_y) / max(away @ away, 1e-12)
-    return slope, mean_y - slope * mean_x
+def _least_squares(terms: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Factors ``[k]`` of terms ``[k, n]`` whose sum is nearest to values ``[n]``; ``polyfit`` takes far longer."""
+    return np.linalg.solve(terms @ terms.T, terms @ values)
 
 
 def _crossing(one, other):
@@ -611,8 +608,7 @@ def _follow(dark, level, curve):
         hit = values > level
         if hit.sum() > columns // 4:
             best = ys[at, near.argmax(axis=1)]
-            terms = powers[: degree + 1, hit]  # least squares; ``polyfit`` takes several times as long
-            parameters = np.linalg.solve(terms @ terms.T, terms @ (best - curve)[hit])
+            parameters = _least_squares(powers[: degree + 1, hit], (best - curve)[hit])
             curve = curve + np.clip(parameters @ powers[: degree + 1], -reach, reach)
     ys = np.clip(np.rint(curve)[:, None] + np.arange(-1, 2), 0, rows - 1).astype(int)
     values = dark[ys, at[:, None]].max(axis=1)

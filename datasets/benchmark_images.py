@@ -129,9 +129,9 @@ def blurred(bitmaps: np.ndarray) -> np.ndarray:
 
 
 def turned_keys(drawings: list[np.ndarray]) -> np.ndarray:
-    """What ``blurred`` makes of normalised drawings, each turned in ``len(TURNS)`` ways: ``[turns * drawings, -1]``."""
+    """What ``blurred`` makes of normalised drawings, all turned in ``len(TURNS)`` ways: ``[turns, drawings, -1]``."""
     matrices = [np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]]) for a in TURNS]
-    return blurred(rasterize_all([drawing @ matrix for matrix in matrices for drawing in drawings], SIDE, SIDE))
+    return np.stack([blurred(rasterize_all([one @ matrix for one in drawings], SIDE, SIDE)) for matrix in matrices])
 
 
 def nearest(keys: np.ndarray, sought: np.ndarray) -> np.ndarray:
@@ -521,8 +521,12 @@ def diagonals_lost(rng: np.random.Generator, count: int, directory: Path) -> int
 # The script
 
 
-def measure_kind(name: str, drawings: list[np.ndarray], clean: np.ndarray, seed: int, directory: Path) -> list:
-    """Print how the drawings are read from pictures of this kind; tiles of some: those that went wrong first."""
+def measure_kind(name: str, drawings: list[np.ndarray], keys: np.ndarray, seed: int, directory: Path) -> list:
+    """Print how the drawings are read from pictures of this kind; tiles of some: those that went wrong first.
+
+    ``keys``: as ``turned_keys`` gives them.
+    """
+    clean = rasterize_all(drawings, SIDE, SIDE)
     rng, read, seconds, refused, tiles = np.random.default_rng(seed), [], 0.0, 0, []
     for i, drawing in enumerate(drawings):
         file = directory / f"{name}_{i}"
@@ -537,8 +541,8 @@ def measure_kind(name: str, drawings: list[np.ndarray], clean: np.ndarray, seed:
         seconds += time.process_time() - began
     read = np.stack(read)
     key, count = blurred(read), np.arange(len(read))
-    right = nearest(blurred(clean), key) == count
-    turned_back = nearest(turned_keys(drawings), key) % len(read) == count
+    right = nearest(keys[len(TURNS) // 2], key) == count
+    turned_back = nearest(keys.reshape(-1, keys.shape[2]), key) % len(read) == count
     f1, f1_2 = ink_scores(clean, read, 1.0)[0], ink_scores(clean, read, 2.0)[0]
     print(
         f"{name:10} nearest {right.mean():7.1%}   turned back {turned_back.mean():7.1%}   ink F1 {f1.mean():.3f}"
@@ -568,11 +572,11 @@ def main(argv: list[str] | None = None) -> int:
     paths = [args.npz[i] for i in np.linspace(0, len(args.npz) - 1, min(args.count, len(args.npz))).astype(int)]
     each = -(-args.count // len(paths))
     drawings = [drawing for path in paths for drawing in normalised(load_strokes(path), "test", each)][: args.count]
-    clean, tiles = rasterize_all(drawings, SIDE, SIDE), []
+    keys, tiles = turned_keys(drawings), []
     with tempfile.TemporaryDirectory() as folder:
         for name in args.kinds or KINDS:
             if name in KINDS:
-                tiles += measure_kind(name, drawings, clean, args.seed, Path(folder))
+                tiles += measure_kind(name, drawings, keys, args.seed, Path(folder))
         for name, measure in (("dots", dots_lost), ("diagonals", diagonals_lost)):
             if name in (args.kinds or (name,)):
                 lost = measure(np.random.default_rng(args.seed), args.count, Path(folder))
