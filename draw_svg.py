@@ -4,14 +4,17 @@
 not a drawing is told on standard error, exit code 2.
 """
 
+import copy
 import re
 import sys
 
 import cairocffi
 import numpy as np
+from cairosvg.bounding_box import calculate_bounding_box, is_non_empty_bounding_box
 from cairosvg.colors import COLORS
 from cairosvg.parser import Tree
 from cairosvg.surface import PNGSurface
+from cairosvg.url import parse_url
 
 SIDE = 1024
 MIN_LINE = 1.6  # pixels: a vector has no faint lines
@@ -76,6 +79,28 @@ def tidy_paint(node: dict, plain: bool = False) -> None:
             del node[name]
     if not re.fullmatch(NUMBER, str(node.get("stroke-miterlimit", "4"))):
         del node["stroke-miterlimit"]
+
+
+def tidy_clip(surface, node) -> None:
+    """Turn a clip path in units of an element's box into one in its own; CairoSVG does it for rectangles alone.
+
+    What is drawn to clip is not clipped itself: CairoSVG would paint it then, or never end.
+    """
+    if not surface.stroke_and_fill:
+        node.pop("clip-path", None)
+    name = parse_url(node.get("clip-path")).fragment
+    clip = surface.paths.get(name)
+    if clip is None or clip.get("clipPathUnits") != "objectBoundingBox":
+        return
+    box = calculate_bounding_box(surface, node)
+    if not is_non_empty_bounding_box(box):
+        del node["clip-path"]
+        return
+    clip = copy.copy(clip)
+    clip["clipPathUnits"] = "userSpaceOnUse"
+    clip["transform"] = "matrix({2} 0 0 {3} {0} {1}) ".format(*box) + clip.get("transform", "")
+    name = f"{name} of {id(node)}"
+    surface.paths[name], node["clip-path"] = clip, f"url('#{name}')"
 
 
 def _known_hex(text: str) -> str:
@@ -159,6 +184,7 @@ def draw(
 
         def draw(self, node):
             tidy_paint(node, plain)
+            tidy_clip(self, node)
             super().draw(node)
 
     tree = Tree(bytestring=data, unsafe=False)

@@ -7,8 +7,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from itertools import pairwise
-from math import ceil, pi
-from typing import NamedTuple
 
 import numpy as np
 from defusedxml import DefusedXmlException
@@ -17,26 +15,24 @@ from defusedxml.ElementTree import DefusedXMLParser
 from centre_lines import SLENDER, centre_lines, polygon_area
 from read_image import expand_entities, import_cairo
 from simplify import resample_line
+from svg_pen import PAGE_WIDTH, VISIBLE, LinePen, Lines, Refused, Shape, parts_inside
 
-Lines = list[np.ndarray]  # positions [n, 2] of each line
-
-MAX_SVG_POINTS = 200_000
 MAX_PATH_CHARACTERS = 500_000  # of a path; CairoSVG takes time in proportion to its square
 MAX_STYLE_CHARACTERS = 20_000
 MAX_DEPTH = 100  # of elements, `use` followed; CairoSVG is recursive
 MAX_XML_ELEMENTS = 100_000
 MAX_ELEMENTS = 5_000  # that may draw, `use` followed
+MAX_DRAWN = 20_000  # those of a clip path counted each time that it clips
 MAX_PEN_STROKES = 500  # filled shapes whose centre line is sought: some hundredths of a second each
 MAX_USE_WORK = 2_000_000  # `use` elements times all elements: CairoSVG looks through the whole file for each
-PAGE_WIDTH = 4096.0  # of an SVG as read; cairo rounds positions of pages and clips to 1/256 of a pixel
-CURVE_ERROR, MAX_STEPS = 0.05, 64  # of the same unit: how far a curve's points may leave it; points per curve
 
 FONTS = re.compile(r"@font-face\s*\{[^}]*\}")  # may be embedded, and draw no lines
-DRAWN_TAGS = frozenset("svg g a symbol use defs style switch path rect circle ellipse line polyline polygon".split())
+DRAWN_TAGS = frozenset(
+    "svg g a symbol use defs clipPath style switch path rect circle ellipse line polyline polygon".split()
+)
 REPORTED_TAGS = ("text", "image", "foreignObject")  # not drawn, and a user would miss them
-IGNORED_PROPERTIES = ("mask", "filter", "clip-path", "marker", "marker-start", "marker-mid", "marker-end")
+IGNORED_PROPERTIES = ("mask", "filter", "marker", "marker-start", "marker-mid", "marker-end")
 CROSSING = 0.015  # of the page: a line hidden for so long is crossed by another, and goes on
-VISIBLE = 0.02  # difference from the paper, of 1, in red, green or blue
 
 
 class Drawing(list):
@@ -94,12 +90,14 @@ def read_svg_lines(data: bytes, outlines: bool = False) -> tuple[Drawing, Counte
 
     The page is ``PAGE_WIDTH`` wide. Curves and arcs become points close enough for a drawing 255 units across. A filled
     shape that is a pen's stroke is read as its centre line, unless ``outlines``, and any other as its outline; dashes,
-    line widths and clip paths do not count; what has the colour of the paper is left out, with what it hides. Lines end
-    where the page ends. Raises ValueError for what is broken, dangerous or too large, or without a cairo library.
+    line widths and masks do not count; what has the colour of the paper is left out, with what it hides. Lines end
+    where the page or a clip path ends. Raises ValueError for what is broken, dangerous or too large, or without a
+    cairo library.
     """
     root = parse_xml(data)
     if root.tag != "svg":
         raise ValueError(f"the root element is {root.tag}, not svg")
+    masks = sum("mask" in element.attrib for element in root.iter())
     left_out = _clean(root)
     _check_effort(root)
     import_cairo()  # says what to install
@@ -108,13 +106,15 @@ def read_svg_lines(data: bytes, outlines: bool = False) -> tuple[Drawing, Counte
     has_page = tidy_page(root.attrib)
     try:
         pen, size, background = _draw_lines(root)
-        shapes = pen.shapes if has_page else _on_one_page(pen.shapes)
-        drawing = _visible_lines(shapes, size, background, outlines, root)
-    except _Refused as error:
+        page = np.array([(0, 0), size]) if has_page else _box(pen.shapes)
+        drawing = _visible_lines(pen.shapes, page, size, background, outlines, root)
+    except Refused as error:
         raise ValueError(str(error)) from None
     except Exception:  # whatever a damaged file makes CairoSVG or cairo trip over
         raise ValueError("an SVG that cannot be drawn: open it in a browser or Inkscape and save it again") from None
     drawing.page = size if has_page else None
+    if masks:
+        drawing.notes["masks not heeded, what they hide is drawn"] = masks
     return drawing, left_out
 
 
@@ -163,7 +163,7 @@ def _check_effort(root: ElementTree.Element) -> None:
             raise ValueError("too many elements, or a `use` that draws itself")
 
 
-def _draw_lines(root: ElementTree.Element) -> tuple["_LinePen", tuple[float, float], str]:
+def _draw_lines(root: ElementTree.Element) -> tuple["LinePen", tuple[float, float], str]:
     """CairoSVG draws a cleaned tree (paths, arcs, transforms, `use`, style sheets), without ink.
 
     Returns the pen, the size of the page and the colour behind it ("": not said).
@@ -172,25 +172,33 @@ def _draw_lines(root: ElementTree.Element) -> tuple["_LinePen", tuple[float, flo
     from cairosvg.parser import Tree
     from cairosvg.surface import Surface
 
-    from draw_svg import tidy_paint
+    from draw_svg import tidy_clip, tidy_paint
 
     class LineSurface(Surface):
-        """A surface without pixels, with a `_LinePen`."""
+        """A surface without pixels, with a `LinePen`."""
 
         device_units_per_user_units = 1
+        count = 0
 
         def _create_surface(self, width, height):
             return cairocffi.RecordingSurface(cairocffi.CONTENT_COLOR_ALPHA, None), width, height
 
         def set_context_size(self, width, height, viewbox, tree):
-            if not isinstance(self.context, _LinePen):  # the first call, right after CairoSVG made its context
-                self.context = _LinePen(self.context)
+            first = not isinstance(self.context, LinePen)  # right after CairoSVG made its context
+            if first:
+                self.context = LinePen(self.context)
             super().set_context_size(width, height, viewbox, tree)
+            if first:
+                self.context.clips = ()  # the page is none
 
         def draw(self, node):
+            self.count += 1
+            if self.count > MAX_DRAWN:
+                raise Refused("too many elements, or a clip path that clips itself")
             for name in IGNORED_PROPERTIES:
                 node.pop(name, None)
             tidy_paint(node, plain=True)  # gradients and patterns are visible, that is all that matters
+            tidy_clip(self, node)
             if float(node.get("opacity", 1)) > VISIBLE:
                 super().draw(node)
 
@@ -207,34 +215,17 @@ def _draw_lines(root: ElementTree.Element) -> tuple["_LinePen", tuple[float, flo
 # Shapes as drawn -> the lines that are seen
 
 
-class _Refused(ValueError):
-    """A reason to give, among whatever else may go wrong."""
-
-
-class _Shape(NamedTuple):
-    """What one element draws, in units of the page."""
-
-    lines: Lines  # cut at the page's edge
-    whole: Lines  # not cut
-    fill: tuple | None  # red, green, blue, alpha; None: not filled
-    stroke: tuple | None
-    width: float  # of its line
-    even_odd: bool
-    page: np.ndarray  # [[left, top], [right, bottom]] of what it may draw on
-
-
-def _on_one_page(shapes: list[_Shape]) -> list[_Shape]:
-    """Shapes of an SVG that has no page, on one that just holds them."""
+def _box(shapes: list[Shape]) -> np.ndarray:
+    """[[left, top], [right, bottom]] of all shapes."""
     points = np.concatenate([np.zeros((0, 2)), *(line for shape in shapes for line in shape.whole)])
-    page = np.stack([points.min(axis=0), points.max(axis=0)]) if len(points) else None
-    return [shape._replace(page=page) for shape in shapes]
+    return np.stack([points.min(axis=0), points.max(axis=0)]) if len(points) else np.zeros((2, 2))
 
 
-def _visible_lines(shapes, size, background, outlines, root) -> Drawing:
-    """The lines of those shapes that differ from the paper. Raises _Refused if all lie beside the page."""
+def _visible_lines(shapes, page, size, background, outlines, root) -> Drawing:
+    """The lines of those shapes that differ from the paper. Raises Refused if all lie beside the page."""
     paper, seen, hides = _paper_color(background), [], False
     for shape in shapes:
-        if shape.fill and not shape.stroke and _covers(shape):  # the paper itself, and whatever was below is hidden
+        if shape.fill and not shape.stroke and _covers(shape, page):  # the paper, and what was below is hidden
             if shape.fill[3] > 1 - VISIBLE:
                 paper, seen, hides = np.array(shape.fill[:3]), [], False
         elif _differs(shape.fill, paper) or _differs(shape.stroke, paper) or _lies_on_area(shape, seen):
@@ -242,10 +233,10 @@ def _visible_lines(shapes, size, background, outlines, root) -> Drawing:
         elif seen:
             hides = True  # white on white, perhaps over black lines
     if not seen and not background:  # white lines on nothing, to be seen on any other paper
-        seen = [shape for shape in shapes if not (shape.fill and _covers(shape))]
+        seen = [shape for shape in shapes if not (shape.fill and _covers(shape, page))]
     on_page = [shape for shape in seen if shape.lines]
     if seen and not on_page:
-        raise _Refused("all its lines lie beside its page: fit the page to the drawing and save it again")
+        raise Refused("all its lines lie beside its page: fit the page to the drawing and save it again")
     drawing, notes = Drawing(), Counter()
     notes["shapes beside the page left out"] = len(seen) - len(on_page)
     pieces = _shape_lines(on_page, outlines, notes) if on_page else []
@@ -256,7 +247,7 @@ def _visible_lines(shapes, size, background, outlines, root) -> Drawing:
     return drawing
 
 
-def _shape_lines(shapes: list[_Shape], outlines: bool, notes: Counter) -> list[Lines]:
+def _shape_lines(shapes: list[Shape], outlines: bool, notes: Counter) -> list[Lines]:
     """The lines of each shape: as stroked, the centre of a filled pen stroke, the outline of a filled area."""
     points = np.concatenate([line for shape in shapes for line in shape.lines])
     size = float(np.ptp(points, axis=0).max())
@@ -266,7 +257,7 @@ def _shape_lines(shapes: list[_Shape], outlines: bool, notes: Counter) -> list[L
     pen, drawn, pieces = float(np.median(pens)) if pens else 0.0, set(), []
     for shape, centre in zip(shapes, centres, strict=True):
         if centre is not None:
-            lines = [part for line in centre[0] for part in clip_line(line, *shape.page)]
+            lines = [part for line in centre[0] for part in shape.clip.cut(line)]
             notes["filled pen strokes read as their centre line"] += 1
         elif not shape.stroke and not outlines and (touch := _touch_of_pen(shape.whole, pen)) is not None:
             lines = [touch]
@@ -290,7 +281,7 @@ def _touch_of_pen(outline: Lines, pen: float) -> np.ndarray | None:
     return np.stack([middle - half, middle + half]) if np.hypot(*half) > width / 4 else middle[None]
 
 
-def _may_be_pen_stroke(shape: _Shape) -> bool:
+def _may_be_pen_stroke(shape: Shape) -> bool:
     """Whether a shape is filled, and not drawn around in another colour or as a line that is not closed."""
     if shape.fill is None:
         return False
@@ -315,7 +306,7 @@ def _differs(color: tuple | None, paper: np.ndarray) -> bool:
     return color is not None and float(color[3] * np.abs(np.array(color[:3]) - paper).max()) > VISIBLE
 
 
-def _lies_on_area(shape: _Shape, areas: list[_Shape]) -> bool:
+def _lies_on_area(shape: Shape, areas: list[Shape]) -> bool:
     """Whether a shape lies inside the outline of one that was filled before: white on a dark badge is seen."""
     points = np.concatenate(shape.whole)
     for outline in (line for area in areas if area.fill for line in area.whole):
@@ -331,24 +322,18 @@ def _lies_on_area(shape: _Shape, areas: list[_Shape]) -> bool:
     return False
 
 
-def _are_straight(lines: Lines) -> bool:
-    """Whether lines hold no area, however they are filled."""
-    for line in lines:
-        (x, y), (to_x, to_y) = (line - line[0]).T, line[np.hypot(*(line - line[0]).T).argmax()] - line[0]
-        if np.abs(x * to_y - y * to_x).max() > 1e-6 * (to_x * to_x + to_y * to_y):
-            return False
-    return True
-
-
-def _covers(shape: _Shape) -> bool:
-    """Whether a shape fills (nearly) all of its page."""
-    points, page = np.concatenate(shape.whole), shape.page
-    inside = np.minimum(points.max(axis=0), page[1]) - np.maximum(points.min(axis=0), page[0])
+def _covers(shape: Shape, page: np.ndarray) -> bool:
+    """Whether a shape fills (nearly) all of a page, [[left, top], [right, bottom]]."""
+    if shape.clip.mask is not None:
+        return False
+    points, clip = np.concatenate(shape.whole), shape.clip
+    inside = np.minimum(np.minimum(points.max(axis=0), clip.high), page[1])
+    inside -= np.maximum(np.maximum(points.min(axis=0), clip.low), page[0])
     areas = [abs(polygon_area(line)) for line in shape.whole]
     return bool((inside > 0.98 * (page[1] - page[0])).all() and max(areas) > 0.9 * np.prod(page[1] - page[0]))
 
 
-def _may_hide(shapes: list[_Shape]) -> bool:
+def _may_hide(shapes: list[Shape]) -> bool:
     """Whether a shape is filled in a colour that hides an earlier one's lines."""
     colors: set[tuple] = set()
     for shape in shapes:
@@ -358,7 +343,7 @@ def _may_hide(shapes: list[_Shape]) -> bool:
     return False
 
 
-def _without_hidden(pieces: list[Lines], shapes: list[_Shape], root, size, paper: np.ndarray) -> list[Lines]:
+def _without_hidden(pieces: list[Lines], shapes: list[Shape], root, size, paper: np.ndarray) -> list[Lines]:
     """Lines without those parts that are painted over, as the picture of the whole shows."""
     from draw_svg import SIDE, draw
 
@@ -383,10 +368,7 @@ def _seen_parts(line, ink: np.ndarray, paper: np.ndarray, picture: np.ndarray, s
     runs = np.split(np.arange(len(seen)), np.flatnonzero(np.diff(seen)) + 1)
     for run in runs:
         seen[run] |= len(run) < CROSSING * max(picture.shape) and run[0] > 0 and run[-1] < len(seen) - 1
-    if seen.all():
-        return [line]
-    parts = np.split(fine, np.flatnonzero(np.diff(seen)) + 1)
-    return [part for part in parts[0 if seen[0] else 1 :: 2] if len(part) > 1]
+    return parts_inside(line, 1 / scale, seen)
 
 
 def join_pieces(shapes: list[Lines]) -> Lines:
@@ -412,175 +394,3 @@ def join_pieces(shapes: list[Lines]) -> Lines:
         np.concatenate([lines[start], *(line[1:] for line in lines[start + 1 : end])])
         for start, end in pairwise(starts)
     ]
-
-
-# ---------------------------------------------------------------------------------------------------------
-# The pen
-
-
-class _LinePen:
-    """A cairo context that collects what is drawn in ``shapes``, device positions, and paints nothing.
-
-    Transformations, clips and the current point stay the context's own. Positions are recorded apart from cairo's
-    path, which is rounded, and drops points and dots.
-    """
-
-    def __init__(self, context):
-        self._context = context
-        self.shapes: list[_Shape] = []
-        self._path: list[list] = []  # of strokes
-        self._dots: set[int] = set()  # strokes of the path that are dots if nothing follows
-        self._fill, self._even_odd = None, False
-        self._count = 0
-
-    def __getattr__(self, name):
-        return getattr(self._context, name)
-
-    def _add(self, points) -> None:
-        if not self._path:
-            self._path.append([])
-        self._path[-1].extend(points)
-        self._count += len(points)
-        if not np.isfinite(points).all():
-            raise _Refused("a number that is not finite")
-        if self._count > MAX_SVG_POINTS:
-            raise _Refused(f"more than {MAX_SVG_POINTS:,} points")
-
-    def _start(self, points) -> None:
-        self._path.append([])
-        self._add(points)
-
-    def _offset(self, dx: float, dy: float) -> tuple[float, float]:
-        """The device position (dx, dy) user units off the current one."""
-        if not self._path or not self._path[-1]:
-            return self.user_to_device(dx, dy)
-        x, y = self._path[-1][-1]
-        dx, dy = self.user_to_device_distance(dx, dy)
-        return x + dx, y + dy
-
-    def move_to(self, x, y):
-        self._context.move_to(x, y)
-        self._start([self.user_to_device(x, y)])
-
-    def rel_move_to(self, dx, dy):
-        self._context.rel_move_to(dx, dy)
-        position = self._offset(dx, dy)
-        self._dots.add(len(self._path))  # draw_strokes writes a stroke of one point as "m dx,dy"
-        self._start([position])
-
-    def line_to(self, x, y):
-        self._context.line_to(x, y)
-        self._add([self.user_to_device(x, y)])
-
-    def rel_line_to(self, dx, dy):
-        self._context.rel_line_to(dx, dy)
-        self._add([self._offset(dx, dy)])
-
-    def curve_to(self, *points):
-        self._context.curve_to(*points)
-        self._add_curve(points, self.user_to_device)
-
-    def rel_curve_to(self, *points):
-        self._context.rel_curve_to(*points)
-        self._add_curve(points, self._offset)
-
-    def _add_curve(self, points, to_device):
-        controls = [to_device(x, y) for x, y in zip(points[::2], points[1::2], strict=True)]
-        start = self._path[-1][-1] if self._path and self._path[-1] else controls[0]
-        bezier = np.array([start, *controls])
-        bend = np.abs(np.diff(bezier, 2, axis=0)).max()  # Wang's bound: so many steps stay within the error
-        steps = min(max(ceil(np.sqrt(0.75 * bend / CURVE_ERROR)), 1), MAX_STEPS) if bend < np.inf else 1
-        t = np.arange(1, steps + 1)[:, None] / steps
-        weights = np.hstack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3])
-        self._add((weights @ bezier).tolist())
-
-    def arc(self, x, y, radius, start, end):
-        self._context.arc(x, y, radius, start, end)
-        self._add_arc(x, y, radius, start, start + (end - start if end > start else (end - start) % (2 * pi)))
-
-    def arc_negative(self, x, y, radius, start, end):
-        self._context.arc_negative(x, y, radius, start, end)
-        self._add_arc(x, y, radius, start, start - (start - end if end < start else (start - end) % (2 * pi)))
-
-    def _add_arc(self, x, y, radius, start, end):
-        angles = np.linspace(start, end, 2 + ceil(64 * min(abs(end - start), 4 * pi) / (2 * pi)))
-        self._add([self.user_to_device(x + radius * np.cos(angle), y + radius * np.sin(angle)) for angle in angles])
-
-    def rectangle(self, x, y, width, height):
-        self._context.rectangle(x, y, width, height)
-        corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
-        self._start([self.user_to_device(*corner) for corner in corners])
-        self._close()
-
-    def close_path(self):
-        self._context.close_path()
-        self._close()
-
-    def _close(self):
-        if self._path and self._path[-1]:
-            start = self._path[-1][0]
-            self._add([start])
-            self._path.append([start])
-
-    def new_sub_path(self):
-        self._context.new_sub_path()
-        self._path.append([])
-
-    def new_path(self):
-        self._context.new_path()
-        self._path, self._dots = [], set()
-
-    def clip(self):
-        self._context.clip()
-        self._path, self._dots = [], set()
-
-    def fill_preserve(self):
-        self._fill, self._even_odd = self._color(), self.get_fill_rule() == 1
-
-    def stroke(self):
-        whole = [np.array(line) for i, line in enumerate(self._path) if len(line) > 1 or (line and i in self._dots)]
-        width = self.get_line_width()
-        stroke, fill = self._color() if width > 0 else None, None if _are_straight(whole) else self._fill
-        self.save()
-        self.identity_matrix()
-        page = np.array(self.clip_extents()).reshape(2, 2)
-        self.restore()
-        if whole and (stroke or fill) and (page[1] > page[0]).all():
-            slack = 1e-3 * PAGE_WIDTH  # lines along the edge stay
-            lines = [part for line in whole for part in clip_line(line, page[0] - slack, page[1] + slack)]
-            width *= np.hypot(*self.user_to_device_distance(1, 1)) / np.sqrt(2)
-            self.shapes.append(_Shape(lines, whole, fill, stroke, width, self._even_odd, page))
-        self._fill = None
-        self.new_path()
-
-    def _color(self) -> tuple | None:
-        """Red, green, blue and alpha of the paint; None if there is none to be seen."""
-        source = self.get_source()
-        color = source.get_rgba() if hasattr(source, "get_rgba") else (0, 0, 0, 1)  # a pattern
-        return tuple(color) if color[3] > VISIBLE else None
-
-
-def clip_line(line: np.ndarray, low: np.ndarray, high: np.ndarray) -> Lines:
-    """The parts of a line ``[n, 2]`` inside the box from ``low`` to ``high``, each ``[m, 2]``, m >= 2 (Liang, Barsky).
-
-    A line that lies inside as a whole comes back as it is, a dot too.
-    """
-    inside = ((line >= low) & (line <= high)).all(axis=1)
-    if inside.all():
-        return [line]
-    start, step = line[:-1], np.diff(line, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bounds = np.sort(np.stack([(low - start) / step, (high - start) / step]), axis=0)
-    still = step == 0  # along such an axis a piece is inside as a whole or not at all
-    within = (start >= low) & (start <= high)
-    bounds[0][still] = np.where(within, 0.0, 2.0)[still]
-    bounds[1][still] = 1.0
-    enter, leave = np.maximum(bounds[0].max(axis=1), 0), np.minimum(bounds[1].min(axis=1), 1)
-    parts: list[list] = []
-    previous = None
-    for i in np.flatnonzero(enter < leave):
-        if previous != i - 1 or leave[i - 1] < 1 or enter[i] > 0:
-            parts.append([start[i] + enter[i] * step[i]])
-        parts[-1].append(start[i] + leave[i] * step[i])
-        previous = i
-    return [np.array(part) for part in parts]

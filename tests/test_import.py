@@ -16,9 +16,10 @@ from import_drawings import fitting_epsilon, main, split_drawings, to_strokes
 from PIL import Image, ImageDraw
 
 from read_strokes import READERS, Skip, read_drawings
-from read_svg import clip_line, read_svg_lines
+from read_svg import read_svg_lines
 from render_svg2bitmap import draw_strokes
 from simplify import resample_line, simplify_drawing, simplify_line
+from svg_pen import clip_line
 from utils import get_scale_factor, lines_to_strokes, load_strokes, save_strokes, strokes_to_lines
 
 ROOT = Path(__file__).resolve().parent.parent

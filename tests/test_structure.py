@@ -27,7 +27,8 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "read_image": {"find_paper"},
     "simplify": set(),
     "centre_lines": set(),
-    "read_svg": {"centre_lines", "draw_svg", "read_image", "simplify"},
+    "svg_pen": {"simplify"},
+    "read_svg": {"centre_lines", "draw_svg", "read_image", "simplify", "svg_pen"},
     "read_strokes": {"read_svg", "utils"},
     "render_svg2bitmap": {"bitmaps", "packed_store", "read_image", "script", "utils"},
     "pictures": {"read_image", "render_svg2bitmap", "utils"},
@@ -54,8 +55,8 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
 INSIDE_MAIN = {"render_svg2bitmap": {"model", "quiet_tensorflow"}}  # which its importers do without
 SCRIPTS_SHARED = {"sketch_pix2seq_experiment": {"sketch_pix2seq_evaluate"}}
 WITHOUT_TENSORFLOW = """
-hparams safe_npz packed_store bitmaps script seeds utils find_paper draw_svg read_image simplify centre_lines read_svg
-read_strokes render_svg2bitmap pictures result_page morph endings ink_scores tracer
+hparams safe_npz packed_store bitmaps script seeds utils find_paper draw_svg read_image simplify centre_lines svg_pen
+read_svg read_strokes render_svg2bitmap pictures result_page morph endings ink_scores tracer
 astray hand_order
 """.split()
 

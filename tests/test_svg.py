@@ -164,6 +164,15 @@ SEEN = {
     "hidden": f'<path d="M5 5L9 95" {INK} style="display:none"/><path d="{SCRIBBLE}" {INK}/>',
     "a gradient": f'<defs><linearGradient id="g"><stop offset="0" stop-color="oklch(40% .1 20)"/></linearGradient></defs>'
     f'<path d="{SCRIBBLE}" fill="none" stroke="url(#g)" stroke-width="2"/>',
+    "beside a clipping box": '<clipPath id="a"><rect x="15" y="15" width="77" height="77"/></clipPath>'
+    f'<g clip-path="url(#a)"><path d="{SCRIBBLE}" {INK}/><path d="M5 5V95H95" {INK}/></g>',
+    "beside a clipping shape": '<defs><clipPath id="a"><circle cx="55" cy="55" r="60" id="c"/></clipPath></defs>'
+    f'<path d="{SCRIBBLE}" {INK}/><path d="M2 2H9M2 2V9" {INK} style="clip-path:url(#a)"/>',
+    "a clip path that is not there": f'<path d="{SCRIBBLE}" {INK} clip-path="url(#b)"/>',
+    "a clip path that clips itself": '<clipPath id="a" clip-path="url(#a)"><rect width="99" height="99"/></clipPath>'
+    f'<path d="{SCRIBBLE}" {INK} clip-path="url(#a)"/>',
+    "two clip paths": '<clipPath id="a"><path d="M0 0H99V99H0L9 50Z"/></clipPath><clipPath id="b"><path d="M0 0H99V99Z"/>'
+    f'</clipPath><g clip-path="url(#a)"><path d="{SCRIBBLE}" {INK}/><path clip-path="url(#b)" d="M9 40L30 90" {INK}/></g>',
 }
 
 
@@ -176,6 +185,50 @@ def test_both_doors_see_the_same(body, tmp_path):
     (tmp_path / "plain.svg").write_bytes(svg(f'<path d="{SCRIBBLE}" {INK}/>'))
     picture, plain = (load_image(tmp_path / name, 48, 48).astype(float) for name in ("a.svg", "plain.svg"))
     assert np.abs(picture - plain).mean() < 3
+
+
+ROUND = '<clipPath id="a"><circle cx="50" cy="50" r="30"/></clipPath>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{ROUND}<path clip-path="url(#a)" d="M0 30L50 50L100 30" {INK}/>',
+        '<defs><circle cx="50" cy="50" r="30" id="c"/></defs><clipPath id="a"><use href="#c"/></clipPath>'
+        f'<g clip-path="url(#a)"><path d="M0 30L50 50L100 30" {INK}/></g>',
+        '<clipPath id="a" clipPathUnits="objectBoundingBox"><circle cx=".5" cy="1" r=".3"/></clipPath>'
+        f'<path clip-path="url(#a)" d="m0 0 50 50L100 0" {INK} transform="translate(10 25) scale(.8)"/>',
+    ],
+    ids="circle use box".split(),
+)
+def test_lines_end_where_a_clip_path_ends(body, tmp_path):
+    (line,) = read(body)
+    (tmp_path / "a.svg").write_bytes(svg(body))
+    path = "M" + "L".join(f"{x} {y}" for x, y in line)
+    (tmp_path / "plain.svg").write_bytes(svg(f'<path d="{path}" {INK}/>'))
+    picture, plain = (load_image(tmp_path / name, 48, 48).astype(float) for name in ("a.svg", "plain.svg"))
+    assert len(line) == 3 and np.ptp(line[:, 0]) < 70
+    assert np.abs(picture - plain).mean() < 3
+
+
+def test_a_clipped_area_has_the_outline_that_is_seen():
+    rim, line = read(
+        f'{ROUND}<g clip-path="url(#a)"><rect width="100" height="100" fill="gold"/><path d="M0 30L100 70" {INK}/></g>'
+    )
+    assert np.hypot(*(rim - 50).T) == pytest.approx(np.full(len(rim), 30), abs=0.2)
+    assert np.hypot(*(line - 50).T) == pytest.approx([30, 30], abs=0.3)
+
+
+def test_a_clip_path_costs_bounded_time():
+    with pytest.raises(ValueError, match="more than 200,000 points"):
+        read(f'<clipPath id="a">{1000 * ROUND[17:-11]}</clipPath>' + 500 * '<path clip-path="url(#a)" d="M0 0H9"/>')
+
+
+def test_masks_are_told():
+    lines = read(
+        f'<mask id="m"><rect width="50" height="100" fill="white"/></mask><path mask="url(#m)" d="M9 9H90" {INK}/>'
+    )
+    assert len(lines) == 1 and lines.notes == {"masks not heeded, what they hide is drawn": 1}
 
 
 def test_white_on_a_dark_badge_is_seen():
