@@ -262,8 +262,10 @@ def codes() -> Table:
         ("cnn_kl", "CNN, KL", 6000),
         ("rnn", "RNN, no KL", 6000),
         ("rnn_kl", "RNN, KL", 6000),
+        ("rnn_kl", "RNN, KL", 20000),
+        ("cnn_quarter", "CNN, no KL, of a quarter of the drawings", 6000),
     ):
-        for split in ("train", "test"):
+        for split in ("test",) if name == "cnn_quarter" else ("train", "test"):
             file = f"codes_{name}_{steps}_{split}"
             rows.append(Row((link(title, file), f"{steps:,}", split), (file,), columns))
     return Table(("encoder", "steps", "drawings"), rows)

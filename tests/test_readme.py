@@ -71,6 +71,10 @@ NOT_RUN = {
     "python sketch_pix2seq_experiment.py --seeds 1 2": "test_scripts.py",
     "python sketch_pix2seq_experiment.py --only cnn rnn_kl --steps 20000": "test_scripts.py",
     f"{EXPERIMENT} why --only cnn_quiet cnn_fast": "test_scripts.py",
+    "python datasets/mix_drawings.py --name quarter spg20:160": "needs SPG-20; test_pixels.py",
+    'python render_svg2bitmap.py --hparams="data_set=[quarter],img_H=48,img_W=48"': "needs SPG-20; test_render.py",
+    'python sketch_pix2seq_train.py --snapshot_root outputs/cnn_quarter --hparams="data_set=[quarter],'
+    'dec_model=layer_norm,dec_rnn_size=256,num_steps=6000,seed=1"': "needs SPG-20; test_training.py",
     "python sketch_pix2seq_evaluate.py --model_dir outputs/experiment/cnn_seed1/best_of_6000 --split train "
     "--scores loss probe": "needs that run; test_evaluate.py",
     f"{EXPERIMENT} figure": "test_scripts.py",
