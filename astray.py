@@ -1,8 +1,9 @@
 """Training drawings that go astray, so that a decoder learns to go on from whatever it has done. No TensorFlow here.
 
 A decoder that was fed nothing but a person's drawings is lost once it has left a stroke out, gone over a line again or
-dithered about its end (exposure bias): it does so for ever. Here drawings do what decoders do; nothing of that is
-learned, but what comes next is: the strokes that are left, as the person drew them, or that the pen is lifted.
+dithered about its end, or put its pen down beside a line (exposure bias): it does so for ever. Here drawings do what
+decoders do; nothing of that is learned, but what comes next is: the strokes that are left, as the person drew them, or
+that the pen is lifted.
 """
 
 import numpy as np
@@ -15,6 +16,9 @@ AGAIN_MEAN = 1.0  # strokes that are gone over again
 OFF = 0.25  # how far those lie off, in units: the standard deviation
 DETOUR_PROB = 0.3  # of a stroke of a drawing that goes astray
 MAX_DETOUR = 8  # points
+MISS_PROB = 0.15  # that a stroke's beginning is missed, and the pen lifted again: a dot beside it
+LAND_PROB = 0.5  # that a stroke is begun beside its beginning, and led there
+MISS_MEAN = 0.35  # units between where the pen comes down then and the beginning
 CLOSED = 1.0  # how near its beginning a closed line ends, in units
 
 
@@ -60,16 +64,31 @@ def make_detour(line: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray,
     return np.concatenate([done, detour, rest]), learned
 
 
+def miss(beginning: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Where a pen comes down ``[1, 2]`` that was to come down at ``beginning`` ``[1, 2]``."""
+    angle = rng.uniform(0, 2 * np.pi)
+    return beginning + rng.exponential(MISS_MEAN) * np.array([[np.cos(angle), np.sin(angle)]])
+
+
+def misses(beginning: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Dots ``[1, 2]`` of a pen that is lifted again each time; none, mostly."""
+    return [miss(beginning, rng) for _ in range(rng.geometric(1 - MISS_PROB) - 1)]
+
+
 def go_astray(strokes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A stroke-3 drawing that goes astray, and which of its points are learned ``[n]``."""
     lines = strokes_to_lines(strokes)
-    begun, left = begin_anyhow(lines, rng) if rng.random() < BEGIN_PROB else ([], lines)
-    learned = [np.zeros(len(line), bool) for line in begun]
+    drawn, left = begin_anyhow(lines, rng) if rng.random() < BEGIN_PROB else ([], lines)
+    learned = [np.zeros(len(line), bool) for line in drawn]
     for line in left:
+        dots = misses(line[:1], rng)
         line, of_line = make_detour(line, rng) if rng.random() < DETOUR_PROB else (line, np.ones(len(line), bool))
-        begun.append(line)
-        learned.append(of_line)
-    return lines_to_strokes(begun), np.concatenate([np.zeros(0, bool), *learned])
+        if rng.random() < LAND_PROB:
+            line, of_line = np.concatenate([miss(line[:1], rng), line]), np.append(False, of_line)
+        drawn += [*dots, line]
+        learned += [np.zeros(len(dots), bool), of_line]
+    dots = misses(rng.permutation(np.concatenate(lines))[:1], rng) if lines else []
+    return lines_to_strokes([*drawn, *dots]), np.concatenate([*learned, np.zeros(len(dots), bool)])
 
 
 def let_some_go_astray(batch: Batch, prob: float, max_points: int, rng: np.random.Generator) -> Batch:

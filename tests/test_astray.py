@@ -52,10 +52,25 @@ def test_what_is_left_is_learned_in_the_persons_order():
         assert len(drawing) == len(learned) and drawing[-1, 2] == 1
         lines = np.split(learned, np.flatnonzero(drawing[:-1, 2]) + 1)
         assert len(lines) == len(strokes_to_lines(drawing))
-        are_learned = [line.any() for line in lines]
-        assert are_learned == sorted(are_learned)  # first what is not
+        first = np.flatnonzero([line.any() for line in lines] + [True])[0]
+        assert all(line.any() or len(line) == 1 for line in lines[first:])  # first what is not; then dots at most
+        points, person = np.concatenate(strokes_to_lines(drawing)), np.concatenate(LINES)
+        assert all(np.abs(person - point).sum(axis=1).min() < 1e-9 for point in points[learned])
     drawing, learned = go_astray(own[:0], rng)
     assert len(drawing) == len(learned) == 0 and learned.dtype == bool
+
+
+def test_where_a_stroke_is_missed_its_beginning_is_learned():
+    rng, own = np.random.default_rng(2), lines_to_strokes([BAR])
+    missed = np.zeros(3, int)  # times that a dot came before, that the pen landed beside, that a dot came after
+    for _ in range(400):
+        drawing, learned = go_astray(own, rng)
+        lines, are_learned = strokes_to_lines(drawing), np.split(learned, np.flatnonzero(drawing[:-1, 2]) + 1)
+        (own_line,) = [n for n, line in enumerate(are_learned) if line.any()] or [None]
+        if own_line is not None and (lines[own_line][are_learned[own_line]][0] == BAR[0]).all():  # not cut before
+            landed_beside = not are_learned[own_line][0]
+            missed += [own_line > 0, landed_beside, own_line < len(lines) - 1]
+    assert (missed > 10).all() and (missed < 300).all()
 
 
 def make_batch():
