@@ -259,9 +259,10 @@ class PixelAlignedFeatures(DecoderFeatures):
     """Pixel-aligned features: what a small CNN makes of the bitmap, read where the pen is; and the ink that is left.
 
     The CNN's maps are read bilinearly at the pen's position (PIFu, arXiv 1905.05172). Ink is left in a cell of the page
-    until a point or the line to it touches the cell: the decoder sees the cells around its pen, and sums over the page.
-    Positions are in pixels as every drawing's longer side is ``drawing_extent`` units, which fill the bitmap but for a
-    margin. A drawing without features (a bare z, or dropped in training) gives zeros, and a flag that says so.
+    until a point or the line to it comes within ``ink_reach`` cells: the decoder sees the cells around its pen, and
+    sums over the page. A line's ink is broader than a cell: with a reach of 0 a quarter of it is left when all is
+    drawn. Positions are in pixels as every drawing's longer side is ``drawing_extent`` units, which fill the bitmap but
+    for a margin. A drawing without features (a bare z, or dropped in training) gives zeros, and a flag that says so.
     """
 
     FILTERS = (16, 32, 64, 96)
@@ -271,7 +272,7 @@ class PixelAlignedFeatures(DecoderFeatures):
     SHARED = 1  # the features; a row knows whose it reads
 
     def __init__(self, hps: HParams, init: Initializer):
-        self.size, self.side = hps.pixel_features, hps.img_H
+        self.size, self.side, self.reach = hps.pixel_features, hps.img_H, hps.ink_reach
         self.pixels_per_unit = self.side / (hps.drawing_extent + self.MARGIN)
         self.stride = max(1, round(self.side / 48))
         self.cells = self.side // 2 // self.BLOCKS * self.BLOCKS  # of the ink that is left, on each side
@@ -336,6 +337,7 @@ class PixelAlignedFeatures(DecoderFeatures):
         when = tf.fill([rows * self.cells**2], steps)  # the step that covers each cell
         touched, at = tf.reshape(n[:, None] * self.cells**2 + touched, [-1]), tf.repeat(t, tf.shape(touched)[1])
         when = tf.tensor_scatter_nd_min(when, touched[:, None], tf.where(at > 0, at, steps))
+        when = -tf.cast(self._widen(-tf.cast(when, tf.float32)), tf.int32)
         left = self._window(n, pixels, ink, tf.reshape(when, [rows, -1]), t)
         block = tf.tile(self._block_of_cell()[None], [rows, 1])  # [N, cells^2]
         lost = tf.stack([tf.repeat(tf.range(rows), self.cells**2), when, tf.reshape(block, [-1])], axis=1)
@@ -356,8 +358,9 @@ class PixelAlignedFeatures(DecoderFeatures):
         touched = tf.stack([tf.repeat(rows, tf.shape(touched)[1]), tf.reshape(touched, [-1])], axis=1)
         is_point = tf.repeat(tf.cast(down >= 0, tf.float32), tf.shape(touched)[0] // tf.maximum(tf.shape(rows)[0], 1))
         covered = tf.tensor_scatter_nd_max(covered, touched, is_point)
-        left = self._window(rows, pixels, ink, tf.cast(covered < 0.5, tf.int32), 0)
-        still = tf.reshape(ink, tf.shape(covered)) * (1.0 - covered)
+        drawn = tf.reshape(self._widen(covered), tf.shape(covered))
+        left = self._window(rows, pixels, ink, tf.cast(drawn < 0.5, tf.int32), 0)
+        still = tf.reshape(ink, tf.shape(drawn)) * (1.0 - drawn)
         shape = [-1, *[self.BLOCKS, self.cells // self.BLOCKS] * 2]
         sums = tf.reshape(tf.reduce_sum(tf.reshape(still, shape), axis=[2, 4]), [-1, self.BLOCKS**2])
         seen = self._dense(self._read(maps, whose, pixels), left, sums, tf.gather(present, whose))
@@ -395,6 +398,13 @@ class PixelAlignedFeatures(DecoderFeatures):
         samples = (start[:, None] + (end - start)[:, None] * share) * (self.cells / self.side)
         cells = tf.clip_by_value(tf.cast(tf.floor(samples), tf.int32), 0, self.cells - 1)
         return cells[:, :, 1] * self.cells + cells[:, :, 0]
+
+    def _widen(self, of_cells):
+        """The largest value within reach of each cell, of values by cell -> a vector."""
+        if self.reach:
+            square = tf.reshape(of_cells, [-1, self.cells, self.cells, 1])
+            of_cells = tf.nn.max_pool2d(square, 2 * self.reach + 1, 1, "SAME")
+        return tf.reshape(of_cells, [-1])
 
     def _window(self, n, pixels, ink, when, t):
         """Ink left in the cells around pixels ``[P, 2]`` at step t, that of cells covered later: ``[P, WINDOW^2]``."""

@@ -27,10 +27,11 @@ CHANGES = {
 LENGTHS = np.array([7, 12, 4], np.int32)
 
 
-@pytest.fixture(scope="module", params=[48, 96])
+@pytest.fixture(scope="module", params=[(48, 0), (96, 0), (96, 1)], ids="48 96 96_reach".split())
 def model(request) -> Model:
     """A model whose plug shows the decoder its inputs as they are."""
-    model, _ = make_model(**CHANGES | {"img_H": request.param, "img_W": request.param})
+    side, reach = request.param
+    model, _ = make_model(**CHANGES | {"img_H": side, "img_W": side, "ink_reach": reach})
     model.weights["pixels/dense_w"].assign(tf.eye(INPUTS))
     model.weights["pixels/dense_b"].assign(tf.zeros([INPUTS]))
     return model
@@ -87,10 +88,10 @@ def test_features_are_read_bilinearly_at_the_pen(model):
             np.testing.assert_allclose(seen[n, t, :208], np.concatenate(expected), atol=2e-4)
 
 
-def test_ink_is_left_until_a_line_touches_it(model):
+def test_ink_is_left_until_a_line_comes_near_it(model):
     (*_, plug), (code, images) = model.decoder_features, make_code(model)
     points, side = make_points(), model.hps.img_H
-    cells = side // 2
+    cells, reach = side // 2, model.hps.ink_reach
     seen = plug.sequence(plug.begin(code), pad_strokes(points, LENGTHS, 14)).numpy()
     ink = (1 - images / 255.0).reshape(3, cells, 2, cells, 2).max(axis=(2, 4))
     for n, drawing in enumerate(np.split(points, np.cumsum(LENGTHS)[:-1])):
@@ -100,7 +101,7 @@ def test_ink_is_left_until_a_line_touches_it(model):
             start = pixels[t - 1] if goes_on else pixel
             for share in np.linspace(0, 1, cells):
                 x, y = ((start + share * (pixel - start)) // 2).astype(int)
-                left[y, x] = 0.0
+                left[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1] = 0.0
             x, y = (pixel // 2).astype(int)
             window = np.pad(left, 3)[y : y + 7, x : x + 7]
             sums = left.reshape(8, cells // 8, 8, cells // 8).sum(axis=(1, 3)) / (cells // 8) ** 2
