@@ -247,7 +247,7 @@ def paper() -> Table:
 
 def paper_longer() -> Table:
     columns = [Column("best at step", ("step",), "{:,}".format), LOSS, SHUFFLED, rec("0.24"), *ret("0.24")]
-    files = [f"paper_{name}_seed1_20000" for name in ("cnn", "rnn_kl")]
+    files = [f"paper_{name}_seed1_20000" for name in ("cnn", "cnn_kl", "rnn_kl")]
     return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
 
 
@@ -260,6 +260,7 @@ def codes() -> Table:
         ("cnn", "CNN, no KL", 6000),
         ("cnn", "CNN, no KL", 20000),
         ("cnn_kl", "CNN, KL", 6000),
+        ("cnn_kl", "CNN, KL", 20000),
         ("rnn", "RNN, no KL", 6000),
         ("rnn_kl", "RNN, KL", 6000),
         ("rnn_kl", "RNN, KL", 20000),
