@@ -12,6 +12,7 @@ import cairocffi
 import numpy as np
 from cairosvg.bounding_box import calculate_bounding_box, is_non_empty_bounding_box
 from cairosvg.colors import COLORS
+from cairosvg.helpers import PointError
 from cairosvg.parser import Tree
 from cairosvg.surface import PNGSurface
 from cairosvg.url import parse_url
@@ -23,6 +24,7 @@ PAINTS = ("fill", "stroke", "color", "stop-color", "flood-color")
 KNOWN = {*COLORS, "none", "inherit", "transparent"}
 NUMBER = r"\s*\+?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*"
 LENGTH = NUMBER + r"(px|mm|cm|in|pt|pc|em|ex|q)?\s*"
+BASIC_SHAPES = ("path", "rect", "circle", "ellipse", "line", "polyline", "polygon")
 OPACITIES = ("opacity", "fill-opacity", "stroke-opacity", "stop-opacity")
 
 
@@ -81,26 +83,51 @@ def tidy_paint(node: dict, plain: bool = False) -> None:
         del node["stroke-miterlimit"]
 
 
-def tidy_clip(surface, node) -> None:
-    """Turn a clip path in units of an element's box into one in its own; CairoSVG does it for rectangles alone.
+def tidy_path(attributes: dict) -> None:
+    """Take out of a path what follows a ``z`` and is no command: CairoSVG would never end."""
+    if "d" in attributes:
+        attributes["d"] = re.sub(r"([zZ])[^a-zA-Z]+", r"\1 ", str(attributes["d"]))
 
-    What is drawn to clip is not clipped itself: CairoSVG would paint it then, or never end.
+
+def is_hidden_clip(surface, node) -> bool:
+    """Whether an element is part of a clip path, and hidden: CairoSVG would leave out what is drawn before it."""
+    return not surface.stroke_and_fill and (node.get("display") == "none" or node.get("visibility") == "hidden")
+
+
+def tidy_clip(surface, node) -> None:
+    """Leave an element no clip path but one that CairoSVG can draw.
+
+    One in units of the element's box is turned into its user units for a basic shape, and left out for a group. Neither
+    is a clip path clipped by another: CairoSVG would paint it then, or never end. What is no clip path clips nothing.
     """
-    if not surface.stroke_and_fill:
-        node.pop("clip-path", None)
-    name = parse_url(node.get("clip-path")).fragment
+    if "clip-path" not in node:
+        return
+    name = parse_url(node["clip-path"]).fragment
     clip = surface.paths.get(name)
-    if clip is None or clip.get("clipPathUnits") != "objectBoundingBox":
-        return
-    box = calculate_bounding_box(surface, node)
-    if not is_non_empty_bounding_box(box):
+    if not surface.stroke_and_fill or clip is None or clip.tag != "clipPath":
         del node["clip-path"]
-        return
-    clip = copy.copy(clip)
-    clip["clipPathUnits"] = "userSpaceOnUse"
-    clip["transform"] = "matrix({2} 0 0 {3} {0} {1}) ".format(*box) + clip.get("transform", "")
-    name = f"{name} of {id(node)}"
-    surface.paths[name], node["clip-path"] = clip, f"url('#{name}')"
+    elif clip.get("clipPathUnits") == "objectBoundingBox":
+        box = _box_of(surface, node)
+        if box is None:
+            del node["clip-path"]
+            return
+        clip = copy.copy(clip)
+        clip["clipPathUnits"] = "userSpaceOnUse"
+        clip["transform"] = "matrix({2} 0 0 {3} {0} {1}) ".format(*box) + clip.get("transform", "")
+        name = f"{name} of {id(node)}"
+        surface.paths[name], node["clip-path"] = clip, f"url('#{name}')"
+
+
+def _box_of(surface, node) -> tuple | None:
+    """(left, top, width, height) of a basic shape; None for what has none, or whose box is not sought."""
+    if node.tag not in BASIC_SHAPES:
+        return None
+    try:
+        box = calculate_bounding_box(surface, node)
+    except (ValueError, PointError):
+        return None
+    node.pop("bounding_box", None)  # or others inherit it
+    return box if box and is_non_empty_bounding_box(box) else None
 
 
 def _known_hex(text: str) -> str:
@@ -185,13 +212,15 @@ def draw(
         def draw(self, node):
             tidy_paint(node, plain)
             tidy_clip(self, node)
-            super().draw(node)
+            if not is_hidden_clip(self, node):
+                super().draw(node)
 
     tree = Tree(bytestring=data, unsafe=False)
     tidy_page(tree)
     pending = [tree]
     while pending:  # those, too, that are not drawn but referred to, such as the colours of a gradient
         tidy_paint(node := pending.pop(), plain)
+        tidy_path(node)
         pending += node.children
     part = Part(tree, None, 96, output_width=size[0], output_height=size[1])
     part.cairo.flush()

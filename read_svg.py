@@ -91,21 +91,22 @@ def read_svg_lines(data: bytes, outlines: bool = False) -> tuple[Drawing, Counte
     The page is ``PAGE_WIDTH`` wide. Curves and arcs become points close enough for a drawing 255 units across. A filled
     shape that is a pen's stroke is read as its centre line, unless ``outlines``, and any other as its outline; dashes,
     line widths and masks do not count; what has the colour of the paper is left out, with what it hides. Lines end
-    where the page or a clip path ends. Raises ValueError for what is broken, dangerous or too large, or without a
-    cairo library.
+    where the page or a clip path ends; a clip path's even-odd rule and its own clip path do not count. Raises
+    ValueError for what is broken, dangerous or too large, or without a cairo library.
     """
     root = parse_xml(data)
     if root.tag != "svg":
         raise ValueError(f"the root element is {root.tag}, not svg")
-    masks = sum("mask" in element.attrib for element in root.iter())
     left_out = _clean(root)
     _check_effort(root)
     import_cairo()  # says what to install
-    from draw_svg import tidy_page  # here: whoever reads no SVG needs no cairo library
+    from draw_svg import tidy_page, tidy_path  # here: whoever reads no SVG needs no cairo library
 
+    for element in root.iter():
+        tidy_path(element.attrib)
     has_page = tidy_page(root.attrib)
     try:
-        pen, size, background = _draw_lines(root)
+        pen, size, background, masked = _draw_lines(root)
         page = np.array([(0, 0), size]) if has_page else _box(pen.shapes)
         drawing = _visible_lines(pen.shapes, page, size, background, outlines, root)
     except Refused as error:
@@ -113,8 +114,8 @@ def read_svg_lines(data: bytes, outlines: bool = False) -> tuple[Drawing, Counte
     except Exception:  # whatever a damaged file makes CairoSVG or cairo trip over
         raise ValueError("an SVG that cannot be drawn: open it in a browser or Inkscape and save it again") from None
     drawing.page = size if has_page else None
-    if masks:
-        drawing.notes["masks not heeded, what they hide is drawn"] = masks
+    if masked:
+        drawing.notes["masks not heeded, what they hide is drawn"] = masked
     return drawing, left_out
 
 
@@ -128,7 +129,7 @@ def _clean(root: ElementTree.Element) -> Counter:
     while pending:
         element = pending.pop()
         for child in list(element):
-            if child.tag in DRAWN_TAGS:
+            if child.tag in DRAWN_TAGS and not (child.tag == "clipPath" and child.find(".//text") is not None):
                 pending.append(child)
             else:
                 left_out.update([child.tag] if child.tag in REPORTED_TAGS else [])
@@ -153,7 +154,7 @@ def _check_effort(root: ElementTree.Element) -> None:
     count, uses, pending = 0, 0, [(root, 1)]
     while pending:
         element, depth = pending.pop()
-        count += 1
+        count += not element.tag.endswith("}clipPath")  # MAX_DRAWN bounds what is in it
         pending += [(child, depth + 1) for child in element]
         href = element.get("href", element.get("{http://www.w3.org/1999/xlink}href"))
         if element.tag.endswith("}use"):
@@ -166,19 +167,21 @@ def _check_effort(root: ElementTree.Element) -> None:
 def _draw_lines(root: ElementTree.Element) -> tuple["LinePen", tuple[float, float], str]:
     """CairoSVG draws a cleaned tree (paths, arcs, transforms, `use`, style sheets), without ink.
 
-    Returns the pen, the size of the page and the colour behind it ("": not said).
+    Returns the pen, the size of the page, the colour behind it ("": not said), and how many elements have a mask.
     """
     import cairocffi
     from cairosvg.parser import Tree
     from cairosvg.surface import Surface
 
-    from draw_svg import tidy_clip, tidy_paint
+    from draw_svg import is_hidden_clip, tidy_clip, tidy_paint
+
+    elements = sum(1 for _ in root.iter())
 
     class LineSurface(Surface):
         """A surface without pixels, with a `LinePen`."""
 
         device_units_per_user_units = 1
-        count = 0
+        count = uses = masked = 0
 
         def _create_surface(self, width, height):
             return cairocffi.RecordingSurface(cairocffi.CONTENT_COLOR_ALPHA, None), width, height
@@ -193,13 +196,17 @@ def _draw_lines(root: ElementTree.Element) -> tuple["LinePen", tuple[float, floa
 
         def draw(self, node):
             self.count += 1
-            if self.count > MAX_DRAWN:
-                raise Refused("too many elements, or a clip path that clips itself")
+            self.uses += node.tag == "use"
+            self.masked += "#" in str(node.get("mask", ""))
+            if self.count > MAX_DRAWN or self.uses * elements > MAX_USE_WORK:
+                raise Refused("too many elements, those of clip paths counted each time that they clip")
             for name in IGNORED_PROPERTIES:
                 node.pop(name, None)
             tidy_paint(node, plain=True)  # gradients and patterns are visible, that is all that matters
             tidy_clip(self, node)
-            if float(node.get("opacity", 1)) > VISIBLE:
+            if not self.stroke_and_fill:
+                node.pop("opacity", None)  # which does not count in a clip path
+            if float(node.get("opacity", 1)) > VISIBLE and not is_hidden_clip(self, node):
                 super().draw(node)
 
     def fetch_nothing(url, resource_type):
@@ -208,7 +215,7 @@ def _draw_lines(root: ElementTree.Element) -> tuple["LinePen", tuple[float, floa
     tree = Tree(bytestring=ElementTree.tostring(root), url_fetcher=fetch_nothing)
     background = str(tree.get("background-color") or tree.get("background") or "")
     surface = LineSurface(tree, None, 96, output_width=PAGE_WIDTH)
-    return surface.context, (float(surface.width), float(surface.height)), background
+    return surface.context, (float(surface.width), float(surface.height)), background, surface.masked
 
 
 # ---------------------------------------------------------------------------------------------------------

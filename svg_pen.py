@@ -6,8 +6,10 @@
 from math import ceil, pi
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from centre_lines import polygon_area
 from simplify import resample_line
 
 Lines = list[np.ndarray]  # positions [n, 2] of each line
@@ -16,6 +18,7 @@ MAX_SVG_POINTS = 200_000
 PAGE_WIDTH = 4096.0  # of an SVG as read; cairo rounds positions of pages and clips to 1/256 of a pixel
 CURVE_ERROR, MAX_STEPS = 0.05, 64  # of the same unit: how far a curve's points may leave it; points per curve
 CLIP_SIDE = 1024  # pixels of the longer side of a clip path as a mask
+MAX_CLIP_MASKS, MAX_CLIP_POINTS = 200, 1_000_000  # a megabyte each; of further ones the box counts alone
 MAX_CLIP_STEPS = 20_000  # along a line that such a mask cuts
 VISIBLE = 0.02  # of 1: a paint as good as clear
 
@@ -46,14 +49,16 @@ class Clip(NamedTuple):
         spacing = max(self.pixel, length / MAX_CLIP_STEPS)
         fine = resample_line(line, spacing) if len(line) > 1 else line
         x, y = np.clip((fine - self.low) / self.pixel, 0, np.array(self.mask.shape[::-1]) - 1).astype(int).T
-        return parts_inside(line, spacing, self.mask[y, x])
+        near = np.pad(self.mask, 1)
+        inside = np.any([near[y + dy, x + dx] for dy in range(3) for dx in range(3)], axis=0)  # lines along the edge
+        return parts_inside(line, spacing, inside)
 
 
 class Shape(NamedTuple):
     """What one element draws, in units of the page."""
 
     lines: Lines  # cut at the edge of the page and of clip paths
-    whole: Lines  # not cut
+    whole: Lines  # not cut; of an area that a clip path cuts, what is left of it
     fill: tuple | None  # red, green, blue, alpha; None: not filled
     stroke: tuple | None
     width: float  # of its line
@@ -73,11 +78,11 @@ class LinePen:
         self.shapes: list[Shape] = []
         self.clips: tuple[tuple, ...] = ()  # the outline of each clip, and as cairo has it; inside one another
         self._saved_clips: list[tuple] = []
-        self._mask: tuple = (None, None)  # the last clips, and what they make
+        self._masks: dict[tuple, np.ndarray | None] = {}  # by clips and box
         self._path: list[list] = []  # of strokes
         self._dots: set[int] = set()  # strokes of the path that are dots if nothing follows
         self._fill, self._even_odd = None, False
-        self._count = 0
+        self._count = self._clip_count = 0
 
     def __getattr__(self, name):
         return getattr(self._context, name)
@@ -191,6 +196,10 @@ class LinePen:
         self.clips = (*self.clips, (outline, self.copy_path()))
         self._context.restore()
         self._context.clip()
+        points = sum(map(len, self._path))  # may be drawn again for each element
+        self._count, self._clip_count = self._count - points, self._clip_count + points
+        if self._clip_count > MAX_CLIP_POINTS:
+            raise Refused(f"clip paths of more than {MAX_CLIP_POINTS:,} points, counted each time that they clip")
         self._path, self._dots = [], set()
 
     def _clip(self) -> Clip:
@@ -201,17 +210,10 @@ class LinePen:
         self._context.restore()
         if all(_is_box(outline) for outline, _ in self.clips):
             return Clip(low, high, None)
-        if self._mask[0] is not self.clips:
-            self._mask = self.clips, _clip_mask([path for _, path in self.clips], low, high)
-        return Clip(low, high, self._mask[1])
-
-    def _lies_around(self, clip: Clip) -> bool:
-        """Whether the path, filled, holds the middle of a clip."""
-        if clip.mask is None:
-            return self._context.in_fill(*self.device_to_user(*(clip.low + clip.high) / 2))
-        cells = np.argwhere(clip.mask)[:, ::-1]
-        middle = cells[np.hypot(*(cells - cells.mean(axis=0)).T).argmin()]
-        return self._context.in_fill(*self.device_to_user(*clip.low + (middle + 0.5) * clip.pixel))
+        key = tuple(line.tobytes() for outline, _ in self.clips for line in (*outline, low, high))
+        if key not in self._masks and len(self._masks) < MAX_CLIP_MASKS:
+            self._masks[key] = _paint_mask([path for _, path in self.clips], low, high)
+        return Clip(low, high, self._masks.get(key))
 
     def fill_preserve(self):
         self._fill, self._even_odd = self._color(), self.get_fill_rule() == 1
@@ -223,15 +225,28 @@ class LinePen:
         clip = self._clip()
         if whole and (stroke or fill) and (clip.high > clip.low).all():
             slack = 1e-3 * PAGE_WIDTH  # lines along the edge stay
-            lines = [part for line in whole for part in clip.cut(line, slack)]
-            if not lines and fill and self.clips and self._lies_around(clip):
-                whole = self.clips[-1][0]  # whose edge is what is seen of it
-                lines, stroke = [part for line in whole for part in clip.cut(line, slack)], None
+            lines, even_odd = [part for line in whole for part in clip.cut(line, slack)], self._even_odd
+            if self.clips and fill and not stroke and not _are_same(lines, whole):
+                whole = lines = self._seen_area(clip)  # with the edge of the clip path
+                even_odd = True
             width *= np.hypot(*self.user_to_device_distance(1, 1)) / np.sqrt(2)
             if lines or not self.clips:
-                self.shapes.append(Shape(lines, whole, fill, stroke, width, self._even_odd, clip))
+                self.shapes.append(Shape(lines, whole, fill, stroke, width, even_odd, clip))
         self._fill = None
         self.new_path()
+
+    def _seen_area(self, clip: Clip) -> Lines:
+        """The outlines of what is seen of the path, filled, inside the clips."""
+        self._context.save()
+        self.identity_matrix()
+        path = self.copy_path()
+        self._context.restore()
+        rule = 1 if self._even_odd else 0
+        area = _paint_mask([*(clip_path for _, clip_path in self.clips), path], clip.low, clip.high, rule)
+        outlines, _ = cv2.findContours(np.pad(area, 1).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        outlines = [cv2.approxPolyDP(outline, 0.8, True)[:, 0] for outline in outlines]
+        outlines = [np.concatenate([outline, outline[:1]]) for outline in outlines if len(outline) > 2]
+        return [clip.low + (outline - 0.5) * clip.pixel for outline in outlines]
 
     def _color(self) -> tuple | None:
         """Red, green, blue and alpha of the paint; None if there is none to be seen."""
@@ -264,19 +279,23 @@ def parts_inside(line: np.ndarray, spacing: float, inside: np.ndarray) -> Lines:
     return parts
 
 
+def _are_same(lines: Lines, others: Lines) -> bool:
+    return len(lines) == len(others) and all(line is other for line, other in zip(lines, others, strict=True))
+
+
 def _is_box(outline: Lines) -> bool:
     """Whether an outline is one rectangle with upright sides."""
-    if len(outline) != 1:
+    if len(outline) != 1 or len(outline[0]) not in (4, 5):
         return False
-    low, high = outline[0].min(axis=0), outline[0].max(axis=0)
-    at_edge = np.minimum(outline[0] - low, high - outline[0]) <= 1e-6 * PAGE_WIDTH
-    return len(outline[0]) in (4, 5) and bool(at_edge.all())
+    return abs(polygon_area(outline[0])) > (1 - 1e-9) * np.prod(np.ptp(outline[0], axis=0))
 
 
-def _clip_mask(paths: list, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
-    """What lies inside all of cairo's paths, bool ``[rows, columns]`` over that box; None if the box is empty."""
+def _paint_mask(paths: list, low: np.ndarray, high: np.ndarray, last_rule: int = 0) -> np.ndarray | None:
+    """What lies inside all of cairo's paths, bool ``[rows, columns]`` over that box; None if the box is empty.
+
+    ``last_rule`` is the fill rule of the last of them.
+    """
     import cairocffi
-    import cv2
 
     if not (high > low).all():
         return None
@@ -288,11 +307,12 @@ def _clip_mask(paths: list, low: np.ndarray, high: np.ndarray) -> np.ndarray | N
     context.translate(*-low)
     for path in paths:
         context.append_path(path)
+        context.set_fill_rule(last_rule if path is paths[-1] else 0)
         context.clip()
     context.paint()
     surface.flush()
     mask = np.frombuffer(bytearray(surface.get_data()), np.uint8).reshape(height, -1)[:, :width]
-    return cv2.dilate((mask > 127).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # lines along the edge stay
+    return mask > 127
 
 
 def clip_line(line: np.ndarray, low: np.ndarray, high: np.ndarray) -> Lines:

@@ -27,7 +27,7 @@ MAY_IMPORT = {  # library -> those it is built on; a script may import all of th
     "read_image": {"find_paper"},
     "simplify": set(),
     "centre_lines": set(),
-    "svg_pen": {"simplify"},
+    "svg_pen": {"centre_lines", "simplify"},
     "read_svg": {"centre_lines", "draw_svg", "read_image", "simplify", "svg_pen"},
     "read_strokes": {"read_svg", "utils"},
     "render_svg2bitmap": {"bitmaps", "packed_store", "read_image", "script", "utils"},

@@ -211,6 +211,36 @@ def test_lines_end_where_a_clip_path_ends(body, tmp_path):
     assert np.abs(picture - plain).mean() < 3
 
 
+BOX_OF = '<clipPath id="a" clipPathUnits="objectBoundingBox"><rect width="1" height="1"/></clipPath>'
+SCRIBBLES = f'<path d="{SCRIBBLE}" {INK}/>'
+ALL, GOLD = 'width="100" height="100"', '<rect width="100" height="100" fill="gold" clip-path="url(#b)"/>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{ROUND}<clipPath id="b"><circle cx="9" cy="9" r="5"/></clipPath>{SCRIBBLES}<g clip-path="url(#a)">{GOLD}</g>',
+        f'<clipPath id="b"><path d="M0 0L99 99Z"/></clipPath>{SCRIBBLES}{GOLD}',
+        f'{BOX_OF}<g clip-path="url(#a)"><g transform="scale(2)"><path transform="scale(.5)" d="{SCRIBBLE}" {INK}/></g></g>',
+        f'{BOX_OF}<polygon points="" clip-path="url(#a)"/><use href="#b" clip-path="url(#a)"/>{SCRIBBLES}',
+        f'<clipPath id="a"><path d="M0 0H100V100Z"/></clipPath><path d="M5 60L20 80" {INK} clip-path="url(#a)"/>{SCRIBBLES}',
+        f'<clipPath id="a"><rect {ALL}/><rect {ALL} display="none"/></clipPath><g clip-path="url(#a)">{SCRIBBLES}</g>',
+        f'<clipPath id="a"><rect {ALL} opacity="0"/></clipPath><g clip-path="url(#a)">{SCRIBBLES}</g>',
+        f'<rect id="path" {ALL} fill="none"/><g clip-path="url(#path)">{SCRIBBLES}</g>',
+        f'<path d="{SCRIBBLE}M9 9z5" {INK} style="clip-path: none"/>',
+    ],
+    ids="apart empty group nothing triangle hidden clear no_clip after_z".split(),
+)  # fmt: skip
+def test_odd_clip_paths_cost_no_line(body):
+    (line,) = read(body)
+    assert line == pytest.approx(np.array([[20, 20], [80, 30], [40, 60], [90, 90]]), abs=0.1)
+
+
+def test_a_half_that_a_clip_path_leaves_has_an_outline():
+    (line,) = read(f'{ROUND}<rect width="50" height="100" fill="gold" clip-path="url(#a)"/>')
+    assert np.ptp(line, axis=0) == pytest.approx([30, 60], abs=0.3) and (line[0] == line[-1]).all()
+
+
 def test_a_clipped_area_has_the_outline_that_is_seen():
     rim, line = read(
         f'{ROUND}<g clip-path="url(#a)"><rect width="100" height="100" fill="gold"/><path d="M0 30L100 70" {INK}/></g>'
@@ -220,8 +250,17 @@ def test_a_clipped_area_has_the_outline_that_is_seen():
 
 
 def test_a_clip_path_costs_bounded_time():
-    with pytest.raises(ValueError, match="more than 200,000 points"):
-        read(f'<clipPath id="a">{1000 * ROUND[17:-11]}</clipPath>' + 500 * '<path clip-path="url(#a)" d="M0 0H9"/>')
+    with pytest.raises(ValueError, match="more than 1,000,000 points"):
+        read(f'<clipPath id="a">{900 * ROUND[17:-11]}</clipPath>' + 500 * '<path clip-path="url(#a)" d="M0 0H9"/>')
+    clips = "".join(f'<clipPath id="c{i}"><circle cx="50" cy="50" r="{20 + i / 9}"/></clipPath>' for i in range(250))
+    many = "".join(f'<path d="M0 {40 + i / 25}H100" {INK} clip-path="url(#c{i})"/>' for i in range(250))
+    assert len(read(clips + many)) == 250  # more than masks: the last are cut at their boxes
+    uses = (
+        f'<clipPath id="a">{8 * """<use href="#r"/>"""}</clipPath>'
+        + 900 * f'<path clip-path="url(#a)" d="M0 0H9" {INK}/>'
+    )
+    with pytest.raises(ValueError, match="too many elements"):
+        read(f'<defs><rect id="r" width="9" height="9"/>{3000 * "<g/>"}</defs>{uses}')
 
 
 def test_masks_are_told():
