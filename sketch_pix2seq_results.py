@@ -275,7 +275,7 @@ def codes() -> Table:
 def why() -> Table:
     columns = [LOSS, SHUFFLED, rec("0.24")]
     files = {"as above": "paper_cnn_seed1_6000"}
-    for name in ("cnn_quiet", "cnn_fast"):
+    for name in ("cnn_quiet", "cnn_fast", "cnn_slow"):
         file = f"why_{name}_seed1_6000"
         files[load_report(file)["label"]] = file
     return Table(("CNN, no KL",), [Row((link(*item),), item[1:], columns) for item in files.items()])
