@@ -191,10 +191,7 @@ class LinePen:
 
     def clip(self):
         outline = [np.array(line) for line in self._path if len(line) > 2]
-        self._context.save()
-        self.identity_matrix()
-        self.clips = (*self.clips, (outline, self.copy_path()))
-        self._context.restore()
+        self.clips = (*self.clips, (outline, self._in_device_units(self.copy_path)))
         self._context.clip()
         points = sum(map(len, self._path))  # may be drawn again for each element
         self._count, self._clip_count = self._count - points, self._clip_count + points
@@ -202,12 +199,17 @@ class LinePen:
             raise Refused(f"clip paths of more than {MAX_CLIP_POINTS:,} points, counted each time that they clip")
         self._path, self._dots = [], set()
 
-    def _clip(self) -> Clip:
-        """Where drawing is allowed now."""
+    def _in_device_units(self, ask):
+        """What a method of the context answers then."""
         self._context.save()
         self.identity_matrix()
-        low, high = np.array(self.clip_extents()).reshape(2, 2)
+        answer = ask()
         self._context.restore()
+        return answer
+
+    def _clip(self) -> Clip:
+        """Where drawing is allowed now."""
+        low, high = np.array(self._in_device_units(self.clip_extents)).reshape(2, 2)
         if all(_is_box(outline) for outline, _ in self.clips):
             return Clip(low, high, None)
         key = tuple(line.tobytes() for outline, _ in self.clips for line in (*outline, low, high))
@@ -237,12 +239,8 @@ class LinePen:
 
     def _seen_area(self, clip: Clip) -> Lines:
         """The outlines of what is seen of the path, filled, inside the clips."""
-        self._context.save()
-        self.identity_matrix()
-        path = self.copy_path()
-        self._context.restore()
-        rule = 1 if self._even_odd else 0
-        area = _paint_mask([*(clip_path for _, clip_path in self.clips), path], clip.low, clip.high, rule)
+        paths = [*(path for _, path in self.clips), self._in_device_units(self.copy_path)]
+        area = _paint_mask(paths, clip.low, clip.high, last_rule=int(self._even_odd))
         outlines, _ = cv2.findContours(np.pad(area, 1).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         outlines = [cv2.approxPolyDP(outline, 0.8, True)[:, 0] for outline in outlines]
         outlines = [np.concatenate([outline, outline[:1]]) for outline in outlines if len(outline) > 2]
