@@ -255,6 +255,52 @@ class FourierPositionReadout(DecoderFeatures):
         return seen[:, 0], state
 
 
+class LandingMaps:
+    """Where the next stroke may begin: learned maps of the ink that is left, each seen from the pen as one place.
+
+    Each of L maps weighs the ink of a cell by what the CNN holds there, so that it may learn where lines begin. Of
+    the cells that are left the decoder sees the weighted centre, in units from its pen: sums over blocks of the page do
+    not tell so finely where to land. The centre comes of moments, which are sums over cells.
+    """
+
+    MAX_SCORE = 6.0  # a cell's ink weighs e^-6 to e^6
+
+    def __init__(self, hps: HParams, filters: tuple[int, ...], cell: float, init: Initializer):
+        """``filters`` of the levels that are read; ``cell`` is a cell's side, pixels."""
+        self.maps, self.cell = hps.pixel_landings, cell
+        self.pixels_per_unit = hps.img_H / (hps.drawing_extent + PixelAlignedFeatures.MARGIN)
+        self.weights = {
+            f"landings/level{level}_w": init.normal([count, self.maps], 0.1) for level, count in enumerate(filters)
+        }
+        self.weights["landings/dense_w"] = init.glorot([3 * self.maps, hps.pixel_features])
+
+    def moments(self, levels, ink):
+        """``[N, cells^2, 3 L]``: each cell's weight, weight times x, weight times y, of each map; x and y in pixels."""
+        score = 0.0
+        for level, x in enumerate(levels):
+            weight = self.weights[f"landings/level{level}_w"]
+            score += tf.image.resize(tf.einsum("nyxc,cl->nyxl", x, weight), ink.shape[1:])
+        weight = ink[..., None] * tf.exp(self.MAX_SCORE * tf.tanh(score / self.MAX_SCORE))  # [N, cells, cells, L]
+        middle = (tf.range(ink.shape[1], dtype=tf.float32) + 0.5) * self.cell
+        moments = tf.concat([weight, weight * middle[:, None], weight * middle[:, None, None]], axis=3)
+        return tf.reshape(moments, [-1, ink.shape[1] ** 2, 3 * self.maps])
+
+    def left_at_each_step(self, moments, when, steps):
+        """``[N, steps + 1, 3 L]``: the sums over the cells that are covered later; ``when`` ``[N, cells^2]``."""
+        rows, cells, size = tf.unstack(tf.shape(moments))
+        index = tf.stack([tf.repeat(tf.range(rows), cells), tf.reshape(when, [-1])], axis=1)
+        covered = tf.scatter_nd(index, tf.reshape(moments, [-1, size]), [rows, steps + 1, size])
+        return tf.cumsum(covered, axis=1, exclusive=True, reverse=True)
+
+    def see(self, left, pixels):
+        """``[P, size]`` of the sums over what is left ``[P, 3 L]``, from the pen at ``pixels`` ``[P, 2]``."""
+        weight, x, y = tf.split(left, 3, axis=1)
+        total, (pen_x, pen_y) = weight + 1e-4, tf.split(pixels, 2, axis=1)
+        scale = total * self.pixels_per_unit
+        seen = [(x - weight * pen_x) / scale, (y - weight * pen_y) / scale, tf.math.log(total) / self.MAX_SCORE]
+        return tf.matmul(tf.concat(seen, axis=1), self.weights["landings/dense_w"])
+
+
 class PixelAlignedFeatures(DecoderFeatures):
     """Pixel-aligned features: what a small CNN makes of the bitmap, read where the pen is; and the ink that is left.
 
@@ -289,9 +335,17 @@ class PixelAlignedFeatures(DecoderFeatures):
         inputs = sum(self.FILTERS) + self.WINDOW**2 + self.BLOCKS**2 + 1
         self.weights["pixels/dense_w"] = init.glorot([inputs, self.size])
         self.weights["pixels/dense_b"] = tf.Variable(tf.zeros([self.size]))
+        self.landings = None
+        if hps.pixel_landings:
+            self.landings = LandingMaps(hps, self.FILTERS, self.side / self.cells, init)
+            self.weights |= self.landings.weights
 
     def encode(self, images: tf.Tensor, present: tf.Tensor | None = None):
-        """Bitmaps ``[N, H, W, 1]`` -> (maps ``[N, S, S, C]`` by level, ink ``[N, cells, cells]``, present ``[N]``)."""
+        """Bitmaps ``[N, H, W, 1]`` -> what is read of them.
+
+        That is maps ``[N, S, S, C]`` by level, ink ``[N, cells, cells]``, present ``[N]``, and the moments of landing
+        maps ``[N, cells^2, 3 L]``, with L of 0 if there are none.
+        """
         ink = 1.0 - images / 255.0  # [N, H, W, 1]
         x, maps = ink, []
         for level in range(len(self.FILTERS)):
@@ -308,7 +362,11 @@ class PixelAlignedFeatures(DecoderFeatures):
         pixels = self.side // self.cells  # of a cell's side
         cells = tf.reshape(ink[:, : self.cells * pixels, : self.cells * pixels], [-1, *[self.cells, pixels] * 2])
         present = tf.ones([tf.shape(images)[0]]) if present is None else present
-        return tuple(maps), tf.reduce_max(cells, axis=[2, 4]), present
+        ink = tf.reduce_max(cells, axis=[2, 4])
+        return tuple(maps), ink, present, self._moments(maps, ink)
+
+    def _moments(self, maps, ink):
+        return self.landings.moments(maps, ink) if self.landings else tf.zeros([tf.shape(ink)[0], self.cells**2, 0])
 
     def begin(self, code):
         """(features, whose ``[N]``, position ``[N, 2]``, whether a line goes on, cells covered ``[N, cells^2]``)."""
@@ -317,7 +375,8 @@ class PixelAlignedFeatures(DecoderFeatures):
         if features is None:
             sides = [-(-self.side // (self.stride * 2**level)) for level in range(len(self.FILTERS))]
             maps = [tf.zeros([rows, side, side, filters]) for side, filters in zip(sides, self.FILTERS, strict=True)]
-            features = tuple(maps), tf.zeros([rows, self.cells, self.cells]), tf.zeros([rows])
+            ink = tf.zeros([rows, self.cells, self.cells])
+            features = tuple(maps), ink, tf.zeros([rows]), self._moments(maps, ink)
         fresh = tf.fill([rows], -1.0)  # the start token is no point: no line goes on from it
         return features, tf.range(rows), tf.zeros([rows, 2]), fresh, tf.zeros([rows, self.cells**2])
 
@@ -325,7 +384,7 @@ class PixelAlignedFeatures(DecoderFeatures):
 
     def sequence(self, state, strokes):
         """``[N, T, size]``; zeros from the end of each drawing on. T begins with the start token."""
-        (maps, ink, present), _, position, _, _ = state
+        (maps, ink, present, moments), _, position, _, _ = state
         rows, steps = tf.unstack(tf.shape(strokes)[:2])
         positions = position[:, None] + tf.cumsum(strokes[:, :, :2], axis=1)  # [N, T, 2]
         index = tf.cast(tf.where(strokes[:, :, 4] < 0.5), tf.int32)  # [P, 2] of the real points, the start token's too
@@ -343,14 +402,19 @@ class PixelAlignedFeatures(DecoderFeatures):
         lost = tf.stack([tf.repeat(tf.range(rows), self.cells**2), when, tf.reshape(block, [-1])], axis=1)
         lost = tf.scatter_nd(lost, tf.reshape(ink, [-1]), [rows, steps + 1, self.BLOCKS**2])
         sums = tf.reduce_sum(lost, axis=1, keepdims=True) - tf.cumsum(lost, axis=1)[:, :-1]  # [N, T, blocks]
-        seen = self._dense(self._read(maps, n, pixels), left, tf.gather_nd(sums, index), tf.gather(present, n))
+        landings = 0.0
+        if self.landings:
+            later = self.landings.left_at_each_step(moments, tf.reshape(when, [rows, -1]), steps)
+            landings = self.landings.see(tf.gather_nd(later, index), pixels)
+        read, sums = self._read(maps, n, pixels), tf.gather_nd(sums, index)
+        seen = self._dense(read, left, sums, landings, tf.gather(present, n))
         return tf.scatter_nd(index, seen, [rows, steps, self.size])
 
     # ---- one point at a time
 
     def step(self, state, stroke):
         """``[N, size]`` and the state after this stroke."""
-        (maps, ink, present), whose, position, down, covered = state
+        (maps, ink, present, moments), whose, position, down, covered = state
         rows, ink = tf.range(tf.shape(stroke)[0]), tf.gather(ink, whose)
         before, position = self._to_pixels(position), position + stroke[:, :2]
         pixels = self._to_pixels(position)
@@ -363,7 +427,10 @@ class PixelAlignedFeatures(DecoderFeatures):
         still = tf.reshape(ink, tf.shape(drawn)) * (1.0 - drawn)
         shape = [-1, *[self.BLOCKS, self.cells // self.BLOCKS] * 2]
         sums = tf.reshape(tf.reduce_sum(tf.reshape(still, shape), axis=[2, 4]), [-1, self.BLOCKS**2])
-        seen = self._dense(self._read(maps, whose, pixels), left, sums, tf.gather(present, whose))
+        landings = 0.0
+        if self.landings:
+            landings = self.landings.see(tf.einsum("nc,ncl->nl", 1.0 - drawn, tf.gather(moments, whose)), pixels)
+        seen = self._dense(self._read(maps, whose, pixels), left, sums, landings, tf.gather(present, whose))
         down = tf.where(down < 0, 0.0, stroke[:, 2])
         return seen, (state[0], whose, position, down, covered)
 
@@ -424,11 +491,12 @@ class PixelAlignedFeatures(DecoderFeatures):
         block = tf.range(self.cells) * self.BLOCKS // self.cells
         return tf.reshape(block[:, None] * self.BLOCKS + block[None], [-1])
 
-    def _dense(self, read, left, sums, present):
+    def _dense(self, read, left, sums, landings, present):
         cells = (self.cells // self.BLOCKS) ** 2
         seen = tf.concat([read, left, sums / cells], axis=1) * present[:, None]
         seen = tf.concat([seen, present[:, None]], axis=1)
-        return tf.nn.relu(tf.matmul(seen, self.weights["pixels/dense_w"]) + self.weights["pixels/dense_b"])
+        seen = tf.matmul(seen, self.weights["pixels/dense_w"]) + self.weights["pixels/dense_b"]
+        return tf.nn.relu(seen + landings * present[:, None])
 
 
 def make_decoder_features(hps: HParams, init: Initializer) -> list:

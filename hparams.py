@@ -26,7 +26,7 @@ ALIASES = {  # the spelling in older configurations, which are read for ever
 # What gives the weights their shapes or their meaning: a run cannot go on with another value.
 ARCHITECTURE_FIELDS = (
     "conditional enc_model enc_filters enc_rnn_size dec_model dec_rnn_size use_position position_features "
-    "pixel_features ink_reach drawing_extent z_size num_mixture img_H img_W"
+    "pixel_features ink_reach pixel_landings drawing_extent z_size num_mixture img_H img_W"
 ).split()
 # What validation measures, and on what: losses before and after a change of one do not compare.
 VALIDATION_FIELDS = "data_set max_seq_len valid_drawings skip_padding kl_weight kl_tolerance".split()
@@ -34,7 +34,7 @@ VALIDATION_FIELDS = "data_set max_seq_len valid_drawings skip_padding kl_weight 
 INTERVALS = {  # sizes end at 16,384, as a downloaded config may ask for any amount of memory
     "[1, 16384]": "img_H img_W max_seq_len enc_filters enc_rnn_size dec_rnn_size z_size num_mixture",
     "[0, 16384]": "position_features pixel_features drawing_extent",
-    "[0, 8]": "ink_reach",
+    "[0, 8]": "ink_reach pixel_landings",
     "[1, inf)": "num_steps save_every keep_snapshots batch_size",
     "(0, inf)": "save_minutes learning_rate grad_clip",
     "[0, inf)": "min_learning_rate random_rotation position_noise_std kl_weight kl_tolerance",
@@ -71,6 +71,7 @@ class HParams:
     position_features: int = 0  # features that z gives of the pen's position, with use_position (not the paper's)
     pixel_features: int = 0  # features of the bitmap at the pen, with drawing_extent (not the paper's)
     ink_reach: int = 0  # cells beside the pen's line whose ink counts as drawn, in pixel_features
+    pixel_landings: int = 0  # learned maps of where lines begin, whose ink left is located, in pixel_features
     pixel_features_dropout: float = 0.0  # share of a batch's drawings that z alone must tell of, in training
     drawing_extent: float = 0.0  # units of each drawing's longer side; 0: left to the scale factor, as in the original
     z_size: int = 128  # latent dimension

@@ -110,6 +110,31 @@ def test_ink_is_left_until_a_line_comes_near_it(model):
             assert seen[n, t + 1, 321] == 1
 
 
+def test_landings_are_the_centres_of_the_ink_that_is_left():
+    model, _ = make_model(**CHANGES | {"img_H": 96, "img_W": 96, "ink_reach": 1, "pixel_landings": 2})
+    outputs = np.zeros((6, INPUTS), np.float32)
+    outputs[:, :6] = np.eye(6)
+    model.weights["landings/dense_w"].assign(outputs)
+    model.weights["pixels/dense_w"].assign(tf.zeros([INPUTS, INPUTS]))
+    model.weights["pixels/dense_b"].assign(tf.fill([INPUTS], 50.0))  # so that nothing is cut off at zero
+    for level in range(4):
+        weight = model.weights[f"landings/level{level}_w"]
+        weight.assign(tf.stack([weight[:, 0], tf.zeros(weight.shape[0])], axis=1))  # the second map: all ink alike
+    plug, (code, images) = model.decoder_features[-1], make_code(model)
+    strokes = pad_strokes(make_points(), LENGTHS, 14)
+    at_once = plug.sequence(plug.begin(code), strokes).numpy()
+    state, steps = plug.begin(code), []
+    for t in range(15):
+        seen, state = plug.step(state, strokes[:, t])
+        steps.append(seen)
+    np.testing.assert_allclose(np.stack(steps, axis=1)[real_rows(15)], at_once[real_rows(15)], atol=1e-4)
+    ink = (1 - images / 255.0).reshape(3, 48, 2, 48, 2).max(axis=(2, 4))
+    y, x = (np.mgrid[:48, :48] * 2 + 1 - 48) / 8.0  # units from the middle: 8 pixels each
+    for n in range(3):  # at the start token nothing is covered, and the pen is in the middle
+        expected = [(ink[n] * x).sum() / ink[n].sum(), (ink[n] * y).sum() / ink[n].sum(), np.log(ink[n].sum()) / 6]
+        np.testing.assert_allclose(at_once[n, 0, [1, 3, 5]] - 50, expected, atol=1e-4)
+
+
 def test_sampling_sees_the_bitmap_as_training_does(model):
     code, _ = make_code(model)
     code = code.gather([1])
