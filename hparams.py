@@ -125,6 +125,8 @@ class HParams:
             raise ValueError("pixel_features needs drawing_extent, use_position=True and conditional=True")
         if self.pixel_features and (self.img_H != self.img_W or self.img_H % 16 or self.enc_model in CELL_NAMES):
             raise ValueError("pixel_features needs an encoder of square bitmaps, of 16, 32, 48 ... pixels")
+        if (self.ink_reach or self.pixel_landings) and not self.pixel_features:
+            raise ValueError("ink_reach and pixel_landings need pixel_features, whose bitmap they look at")
         if self.position_noise_std and not self.use_position:
             raise ValueError("position_noise_std needs use_position=True: a decoder must see where its pen is")
         if (self.random_rotation or self.mirror_prob or self.bitmap_noise) and not self.augment_bitmaps:

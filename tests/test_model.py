@@ -284,6 +284,9 @@ def test_what_the_plugs_need():
         make_model(position_features=3)
     with pytest.raises(ValueError, match="position_noise_std needs use_position"):
         make_model(position_noise_std=0.1)
+    for name in ("ink_reach", "pixel_landings"):
+        with pytest.raises(ValueError, match=f"{name}.*need pixel_features"):
+            make_model(**{name: 1})
 
 
 # ---- mixture and loss ------------------------------------------------------------------------------------------------
