@@ -2,8 +2,8 @@
 
 A decoder that was fed nothing but a person's drawings is lost once it has left a stroke out, gone over a line again or
 dithered about its end, or put its pen down beside a line (exposure bias): it does so for ever. Here drawings do what
-decoders do; nothing of that is learned, but what comes next is: the strokes that are left, as the person drew them, or
-that the pen is lifted.
+decoders do, some of it again and again. Nothing of that is learned, but what comes next is: the strokes that are left,
+as the person drew them, or that the pen is lifted.
 """
 
 import numpy as np
@@ -16,6 +16,8 @@ AGAIN_MEAN = 1.0  # strokes that are gone over again
 OFF = 0.25  # how far those lie off, in units: the standard deviation
 DETOUR_PROB = 0.3  # of a stroke of a drawing that goes astray
 MAX_DETOUR = 8  # points
+BURST_PROB = 0.2  # that a detour goes on for long; that a drawing has a burst of strokes
+BURST_POINTS = 100  # at most, of either
 MISS_PROB = 0.15  # that the next beginning is missed, and the pen lifted again, each time: a dot beside it
 LAND_PROB = 0.5  # that a stroke is begun beside its beginning, and led there
 MISS_MEAN = 0.35  # units between where the pen comes down then and the beginning
@@ -44,7 +46,7 @@ def begin_anyhow(lines: list[np.ndarray], rng: np.random.Generator) -> tuple[lis
 
 def make_detour(line: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A line ``[n, 2]`` on which the pen dithers, goes back or round again ``[m, 2]``; which points are learned."""
-    many, last = 1 + rng.integers(MAX_DETOUR), len(line) - 1
+    many, last = 1 + rng.integers(BURST_POINTS if rng.random() < BURST_PROB else MAX_DETOUR), len(line) - 1
     is_closed = last > 1 and np.hypot(*(line[-1] - line[0])) < CLOSED
     if is_closed and rng.random() < 0.5:
         done, detour, rest = line, line[1:many], line[many : many + 1] if many < last else line[-1:]
@@ -57,11 +59,22 @@ def make_detour(line: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray,
             detour = detour + rng.normal(0, OFF / 2, detour.shape)
         else:
             middle = line[i] + OFF * rng.random() * rng.normal(size=2)
-            detour = middle + OFF * rng.random() * rng.normal(size=(many, 2))
+            detour = middle + OFF * rng.exponential() * rng.normal(size=(many, 2))
     learned = np.ones(len(done) + len(detour) + len(rest), bool)
     is_end = len(done) == len(line)  # where the pen should have been lifted
     learned[len(done) - is_end : len(done) + len(detour)] = False
     return np.concatenate([done, detour, rest]), learned
+
+
+def burst(lines: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Strokes of a decoder that is lost: a dot, or a bit of one of ``lines``, again and again, on it or beside it."""
+    line = lines[rng.integers(len(lines))]
+    size = 1 + rng.integers(min(len(line), MAX_DETOUR))
+    first = rng.integers(len(line) - size + 1)
+    middle, spread = line[first : first + size] + OFF * rng.normal(size=2), OFF * rng.exponential(2.0)
+    count = 1 + rng.integers(BURST_POINTS // size)
+    strokes = middle + spread * rng.normal(size=(count, 1, 2)) + rng.normal(0, OFF / 2, (count, size, 2))
+    return [stroke[:: rng.choice([-1, 1])] for stroke in strokes]
 
 
 def miss(beginning: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -75,20 +88,35 @@ def misses(beginning: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     return [miss(beginning, rng) for _ in range(rng.geometric(1 - MISS_PROB) - 1)]
 
 
+def land_astray(line: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A line that may be begun beside its beginning, and may have a detour; which points are learned."""
+    learned = np.ones(len(line), bool)
+    beginning = line[:1]
+    if rng.random() < DETOUR_PROB:
+        line, learned = make_detour(line, rng)
+    if rng.random() < LAND_PROB:
+        line, learned = np.concatenate([miss(beginning, rng), line]), np.append(False, learned)
+    return line, learned
+
+
 def go_astray(strokes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A stroke-3 drawing that goes astray, and which of its points are learned ``[n]``."""
     lines = strokes_to_lines(strokes)
+    if not lines:
+        return strokes, np.zeros(0, bool)
     drawn, left = begin_anyhow(lines, rng) if rng.random() < BEGIN_PROB else ([], lines)
     learned = [np.zeros(len(line), bool) for line in drawn]
-    for line in left:
-        dots = misses(line[:1], rng)
-        line, of_line = make_detour(line, rng) if rng.random() < DETOUR_PROB else (line, np.ones(len(line), bool))
-        if rng.random() < LAND_PROB:
-            line, of_line = np.concatenate([miss(line[:1], rng), line]), np.append(False, of_line)
-        drawn += [*dots, line]
-        learned += [np.zeros(len(dots), bool), of_line]
-    dots = misses(rng.permutation(np.concatenate(lines))[:1], rng) if lines else []
-    return lines_to_strokes([*drawn, *dots]), np.concatenate([*learned, np.zeros(len(dots), bool)])
+    burst_at = rng.integers(len(left) + 1) if rng.random() < BURST_PROB else None
+    for place in range(len(left) + 1):
+        beginning = left[place][:1] if place < len(left) else rng.permutation(np.concatenate(lines))[:1]
+        wrong = misses(beginning, rng) + (burst(drawn or lines, rng) if place == burst_at else [])
+        drawn += wrong
+        learned += [np.zeros(len(stroke), bool) for stroke in wrong]
+        if place < len(left):
+            line, of_line = land_astray(left[place], rng)
+            drawn.append(line)
+            learned.append(of_line)
+    return lines_to_strokes(drawn), np.concatenate(learned)
 
 
 def let_some_go_astray(batch: Batch, prob: float, max_points: int, rng: np.random.Generator) -> Batch:
