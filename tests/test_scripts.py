@@ -24,6 +24,7 @@ import sketch_pix2seq_train
 from model import Model, get_default_hparams, load_model
 from run_log import read_metrics
 from script import run_script
+from snapshots import list_complete_checkpoints, load_weights
 
 TINY = "dec_rnn_size=8,num_mixture=2,z_size=4,batch_size=10,save_every=2"
 
@@ -164,6 +165,24 @@ def test_exported_weights_draw_the_same_and_can_be_begun_from(data_dir, tmp_path
     assert train(data_dir, tmp_path / "tuned", f"{TINY},num_steps=1,dec_model=lstm", f"--init_from={exported}") == 0
     with pytest.raises(FileExistsError, match="holds a snapshot already"):
         sketch_pix2seq_export.export(str(tmp_path / "snapshot"), str(exported))
+
+
+def test_exported_weights_may_be_a_mean(data_dir, tmp_path):
+    often = TINY.replace("save_every=2", "save_every=1")
+    hparams = f"{often},num_steps=5,dec_model=lstm,keep_snapshots=3,learning_rate=0.0001"
+    assert train(data_dir, tmp_path, hparams) == 0
+    kept, flags = tmp_path / "snapshot", [f"--model_dir={tmp_path / 'snapshot'}", f"--export_dir={tmp_path / 'mean'}"]
+    paths = list_complete_checkpoints(kept)[:2]
+    assert sketch_pix2seq_export.main([*flags, "--mean_of=2"]) == 0
+    (mean, step), parts = load_model(tmp_path / "mean"), [load_model(kept)[0] for _ in paths]
+    steps = [load_weights(part, path) for part, path in zip(parts, paths, strict=True)]
+    assert [step, step - 1] == steps
+    assert parts[0].weights["RNN/output_b"].numpy().tolist() != parts[1].weights["RNN/output_b"].numpy().tolist()
+    for name, weight in mean.weights.items():
+        np.testing.assert_allclose(weight, (parts[0].weights[name] + parts[1].weights[name]) / 2, atol=1e-7)
+    with pytest.raises(ValueError, match="not 9; train with keep_snapshots=9"):
+        sketch_pix2seq_export.export(str(kept), str(tmp_path / "nine"), 9)
+    assert not (tmp_path / "nine").exists()
 
 
 def test_unconditional_model_draws(data_dir, tmp_path):
