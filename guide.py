@@ -36,7 +36,7 @@ FIT_REACH = 2.0  # how far from the middle of ink a line may be that is moved th
 FIT_SAMPLES, FIT_DAMPING = 8, 1.0  # of that: places per segment; the length of line that its points outweigh
 FAR_COST, CHANCE = 0.5, 0.5  # of a place to begin at: of a page's side from the pen, of a random number
 JOIN = 1.0  # a stroke that begins so near the end of the last one goes on with it
-HANDS, HAND_TEMPERATURE, HAND_PEN_TEMPERATURE = 8, 0.5, 0.7  # plain samples that tell a drawing's order
+HANDS, HAND_TEMPERATURE, HAND_PEN_TEMPERATURE = 16, 0.5, 0.7  # plain samples that tell a drawing's order
 PATIENCE = 12  # rounds in vain
 MAX_STROKE = 60  # points of a candidate
 

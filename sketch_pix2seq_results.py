@@ -149,7 +149,7 @@ INK = ("ink_f1_1", "ink_f1_2", "ink_f1_fine", "lost", "to_end", "order", "stroke
 def drawings_of(title: str, guided: str, plainly: str | None = None) -> list[Row]:
     """The rows of a set of drawings: the person, a tracer, and the model, with the report that each is of."""
     ways = [("the person", guided, "the person"), ("a tracer", guided, "a tracer")]
-    ways += [("the model, plain, pen temperature 0.5", plainly, "temperature 0.1")] if plainly else []
+    ways += [("the model, plain", plainly, "temperature 0.4")] if plainly else []
     ways += [("the model, guided", guided, "temperature 0.1")]
     count = link(f"{load_report(guided)['drawings']}", guided)
     return [
@@ -192,11 +192,16 @@ def pictures() -> Table:
 
 
 def judged() -> Table:
-    ways = {"guided": "pixels_spg20_guided", "plain, pen temperature 0.5": "pixels_spg20_plain"}
-    ways["from z alone, plain"] = "pixels_spg20_bare_z"
-    how = "temperature 0.1"
-    columns = [rec("0.1"), *ret("0.1"), *ink(how, "ink_f1_1", "order")]
-    return Table(("drawn",), [Row((link(title, name),), (name,), columns) for title, name in ways.items()])
+    ways = {
+        "guided": ("pixels_spg20_guided", "0.1"),
+        "plain": ("pixels_spg20_plain", "0.4"),
+        "from z alone, plain": ("pixels_spg20_bare_z", "0.1"),
+    }
+    rows = [
+        Row((link(title, name),), (name,), [rec(t), *ret(t), *ink(f"temperature {t}", "ink_f1_1", "order")])
+        for title, (name, t) in ways.items()
+    ]
+    return Table(("drawn",), rows)
 
 
 def pretrained() -> Table:
@@ -247,7 +252,7 @@ def paper() -> Table:
 
 def paper_longer() -> Table:
     columns = [Column("best at step", ("step",), "{:,}".format), LOSS, SHUFFLED, rec("0.24"), *ret("0.24")]
-    files = [f"paper_{name}_seed1_20000" for name in ("cnn", "cnn_kl", "rnn_kl")]
+    files = [f"paper_{name}_seed1_20000" for name in ("cnn", "cnn_kl", "rnn", "rnn_kl")]
     return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
 
 
@@ -255,20 +260,13 @@ def codes() -> Table:
     """What the codes know, and what their decoders make of it: of drawings trained on, and of others."""
     columns = [LOSS, SHUFFLED, Column("names by code", ("probe",), percent, " %")]
     columns.append(Column("by bitmap", ("probe_bitmaps",), percent, " %"))
+    encoders = {"cnn": "CNN, no KL", "cnn_kl": "CNN, KL", "rnn": "RNN, no KL", "rnn_kl": "RNN, KL"}
+    runs = [(name, steps, split) for name in encoders for steps in (6000, 20000) for split in ("train", "test")]
+    encoders["cnn_quarter"] = "CNN, no KL, of a quarter of the drawings"
     rows = []
-    for name, title, steps in (
-        ("cnn", "CNN, no KL", 6000),
-        ("cnn", "CNN, no KL", 20000),
-        ("cnn_kl", "CNN, KL", 6000),
-        ("cnn_kl", "CNN, KL", 20000),
-        ("rnn", "RNN, no KL", 6000),
-        ("rnn_kl", "RNN, KL", 6000),
-        ("rnn_kl", "RNN, KL", 20000),
-        ("cnn_quarter", "CNN, no KL, of a quarter of the drawings", 6000),
-    ):
-        for split in ("test",) if name == "cnn_quarter" else ("train", "test"):
-            file = f"codes_{name}_{steps}_{split}"
-            rows.append(Row((link(title, file), f"{steps:,}", split), (file,), columns))
+    for name, steps, split in [*runs, ("cnn_quarter", 6000, "test")]:
+        file = f"codes_{name}_{steps}_{split}"
+        rows.append(Row((link(encoders[name], file), f"{steps:,}", split), (file,), columns))
     return Table(("encoder", "steps", "drawings"), rows)
 
 
@@ -291,7 +289,7 @@ def readme() -> Table:
     ways = {
         "the person": ("pixels_never_seen_guided", "the person"),
         "**guided**": ("pixels_never_seen_guided", "temperature 0.1"),
-        "plain, pen temperature 0.5": ("pixels_never_seen_plain", "temperature 0.1"),
+        "plain": ("pixels_never_seen_plain", "temperature 0.4"),
         "a tracer": ("pixels_never_seen_guided", "a tracer"),
     }
     scores = ("ink_f1_1", "order", "strokes")

@@ -69,7 +69,7 @@ NOT_RUN = {
     'valid_drawings=2000" --categories 1 10 100 345': "needs those 7 GB; test_benchmark.py",
     f"{EXPERIMENT} paper --seeds 1 2 3": "test_scripts.py",
     "python sketch_pix2seq_experiment.py --seeds 1 2": "test_scripts.py",
-    "python sketch_pix2seq_experiment.py --only cnn cnn_kl rnn_kl --steps 20000": "test_scripts.py",
+    "python sketch_pix2seq_experiment.py --steps 20000": "test_scripts.py",
     f"{EXPERIMENT} why": "test_scripts.py",
     "python datasets/mix_drawings.py --name quarter spg20:160": "needs SPG-20; test_pixels.py",
     'python render_svg2bitmap.py --hparams="data_set=[quarter],img_H=48,img_W=48"': "needs SPG-20; test_render.py",
