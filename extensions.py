@@ -268,10 +268,9 @@ class LandingMaps:
 
     MAX_SCORE = 6.0  # a cell's ink weighs e^-6 to e^6
 
-    def __init__(self, hps: HParams, filters: tuple[int, ...], cell: float, init: Initializer):
+    def __init__(self, hps: HParams, filters: tuple[int, ...], cell: float, pixels_per_unit: float, init: Initializer):
         """``filters`` of the levels that are read; ``cell`` is a cell's side, pixels."""
-        self.maps, self.cell = hps.pixel_landings, cell
-        self.pixels_per_unit = hps.img_H / (hps.drawing_extent + PixelAlignedFeatures.MARGIN)
+        self.maps, self.cell, self.pixels_per_unit = hps.pixel_landings, cell, pixels_per_unit
         self.weights = {
             f"landings/level{level}_w": init.normal([count, self.maps], 0.1) for level, count in enumerate(filters)
         }
@@ -340,7 +339,8 @@ class PixelAlignedFeatures(DecoderFeatures):
         self.weights["pixels/dense_b"] = tf.Variable(tf.zeros([self.size]))
         self.landings = None
         if hps.pixel_landings:
-            self.landings = LandingMaps(hps, self.FILTERS, self.side / self.cells, init)
+            cell = self.side / self.cells
+            self.landings = LandingMaps(hps, self.FILTERS, cell, self.pixels_per_unit, init)
             self.weights |= self.landings.weights
 
     def encode(self, images: tf.Tensor, present: tf.Tensor | None = None):

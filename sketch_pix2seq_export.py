@@ -3,7 +3,7 @@
     python sketch_pix2seq_export.py --model_dir outputs/snapshot --export_dir my_model
 
 ``my_model`` is a snapshot directory to draw with, to score or to begin from (``--init_from``), a third as large. With
-``--mean_of 5`` it has the mean of the newest five snapshots' weights, which is steadier than any (arXiv 1803.05407).
+``--mean_of 5`` it has the mean of the newest five snapshots' weights (arXiv 1803.05407).
 """
 
 import quiet_tensorflow  # noqa: F401  (what is imported below loads TensorFlow)

@@ -54,16 +54,21 @@ def real_rows(steps: int) -> np.ndarray:
     return np.arange(steps) <= LENGTHS[:, None]  # the start token's, and the points'
 
 
+def both_ways(plug, code, strokes):
+    """What the plug shows of strokes ``[N, T, 5]``, all at once and one by one: ``[N, T, size]`` each."""
+    state, steps = plug.begin(code), []
+    for t in range(strokes.shape[1]):
+        seen, state = plug.step(state, strokes[:, t])
+        steps.append(seen)
+    return plug.sequence(plug.begin(code), strokes).numpy(), np.stack(steps, axis=1)
+
+
 def test_at_once_and_point_by_point_are_the_same(model):
     (*_, plug), (code, _) = model.decoder_features, make_code(model)
     strokes = pad_strokes(make_points(), LENGTHS, 14)
-    at_once = plug.sequence(plug.begin(code), strokes).numpy()
-    state, steps = plug.begin(code), []
-    for t in range(15):
-        seen, state = plug.step(state, strokes[:, t])
-        steps.append(seen)
+    at_once, point_by_point = both_ways(plug, code, strokes)
     real = real_rows(15)
-    np.testing.assert_allclose(np.stack(steps, axis=1)[real], at_once[real], atol=1e-5)
+    np.testing.assert_allclose(point_by_point[real], at_once[real], atol=1e-5)
     assert not at_once[~real].any()
     first = plug.sequence(plug.begin(code), strokes[:, :5]).numpy()
     np.testing.assert_allclose(first[real[:, :5]], at_once[:, :5][real[:, :5]], atol=1e-5)  # no point sees a later one
@@ -122,12 +127,8 @@ def test_landings_are_the_centres_of_the_ink_that_is_left():
         weight.assign(tf.stack([weight[:, 0], tf.zeros(weight.shape[0])], axis=1))  # the second map: all ink alike
     plug, (code, images) = model.decoder_features[-1], make_code(model)
     strokes = pad_strokes(make_points(), LENGTHS, 14)
-    at_once = plug.sequence(plug.begin(code), strokes).numpy()
-    state, steps = plug.begin(code), []
-    for t in range(15):
-        seen, state = plug.step(state, strokes[:, t])
-        steps.append(seen)
-    np.testing.assert_allclose(np.stack(steps, axis=1)[real_rows(15)], at_once[real_rows(15)], atol=1e-4)
+    at_once, point_by_point = both_ways(plug, code, strokes)
+    np.testing.assert_allclose(point_by_point[real_rows(15)], at_once[real_rows(15)], atol=1e-4)
     ink = (1 - images / 255.0).reshape(3, 48, 2, 48, 2).max(axis=(2, 4))
     y, x = (np.mgrid[:48, :48] * 2 + 1 - 48) / 8.0  # units from the middle: 8 pixels each
     for n in range(3):  # at the start token nothing is covered, and the pen is in the middle
