@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -247,6 +248,24 @@ def test_ctrl_c_gets_one_line(capsys):
         run_script(main)
     assert caught.value.code == 130
     assert capsys.readouterr().err.strip().endswith(": stopped")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told to keep what is freed")
+def test_freed_memory_is_not_fetched_again():
+    def page_faults(before):
+        code = f"""if True:
+            import numpy as np, resource, script
+            {before}
+            for _ in range(2):
+                start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                arrays = [np.ones(1 << 18) for _ in range(100)]  # of 2 MiB
+                del arrays
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
+        """
+        return int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout)
+
+    assert page_faults("pass") > 10_000
+    assert page_faults("script.keep_freed_memory()") < 1_000
 
 
 def test_bad_input_is_refused_with_the_remedy(data_dir, tmp_path):
