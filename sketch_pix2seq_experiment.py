@@ -167,7 +167,7 @@ def run_model(args: argparse.Namespace, name: str, seed: int) -> dict:
     report = score_model(weights, args.data_dir, args.split)
     result = {key: value for key, value in report.items() if key not in ("command", "model_dir")}  # of this machine
     result |= {"command": command_of(args, [name], [seed]), "label": run.label, "training_seed": seed}
-    result |= {"steps": steps, "minutes": round(minutes, 1)}
+    result |= {"steps": steps, "minutes": round(minutes, 1), "curve": loss_curve(rows)}
     write_file(result_path(args, name, seed), (json.dumps(result, indent=1) + "\n").encode())
     return result
 
@@ -200,23 +200,32 @@ def smooth(values: list[float]) -> list[float]:
     return smoothed
 
 
-def plot_losses(path: Path, curves: dict[str, list[dict]]) -> None:
-    """Reconstruction loss against steps, by label: training smoothed and thin, validation with its points."""
+def loss_curve(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Of a run's metrics, the reconstruction loss by split and step: in validation, and in training, smoothed."""
+    steps, losses = {}, {}
+    for split in ("train", "valid"):
+        chosen = [row for row in rows if row["split"] == split]
+        steps[split], losses[split] = [int(row["step"]) for row in chosen], [float(row["recon"]) for row in chosen]
+    smoothed = smooth(losses["train"])
+    last = np.searchsorted(steps["train"], steps["valid"], side="right") - 1  # row of training at each validation
+    train = {str(step): round(smoothed[k], 4) for step, k in zip(steps["valid"], last, strict=True) if k >= 0}
+    valid = {str(step): round(loss, 4) for step, loss in zip(steps["valid"], losses["valid"], strict=True)}
+    return {"train": train, "valid": valid}
+
+
+def plot_losses(path: Path, curves: dict[str, dict]) -> None:
+    """``loss_curve`` of each label against steps: training thin, validation with its points."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     lowest, highest = [], []
-    for k, (label, rows) in enumerate(curves.items()):
-        steps, losses = {}, {}
-        for split in ("train", "valid"):
-            chosen = [row for row in rows if row["split"] == split]
-            steps[split], losses[split] = ([float(row[key]) for row in chosen] for key in ("step", "recon"))
-        smoothed = smooth(losses["train"])
-        axes.plot(steps["train"], smoothed, color=f"C{k}", lw=0.8, alpha=0.7)
-        axes.plot(steps["valid"], losses["valid"], color=f"C{k}", marker=".", ms=3, label=label)
-        lowest.append(min(smoothed + losses["valid"]))
-        highest += smoothed[len(smoothed) // 20 :][:1]  # what the first twentieth falls by would fill the figure
+    for k, (label, curve) in enumerate(curves.items()):
+        (steps, train), (valid_steps, valid) = (([*map(int, of)], [*of.values()]) for of in curve.values())
+        axes.plot(steps, train, color=f"C{k}", lw=0.8, alpha=0.7)
+        axes.plot(valid_steps, valid, color=f"C{k}", marker=".", ms=3, label=label)
+        lowest.append(min(train + valid))
+        highest += train[len(train) // 20 :][:1]  # what the first twentieth falls by would fill the figure
     if highest:
         axes.set_ylim(min(lowest) - 0.02, max(highest) + 0.02)
     axes.set(xlabel="step", ylabel="reconstruction loss", title="validation (points) and smoothed training (thin)")
@@ -241,19 +250,18 @@ def experiment(args: argparse.Namespace) -> list[str]:
     if set(names) - set(chosen.runs):
         raise ValueError(f"--only {' '.join(args.only)}: the set {args.set} has {', '.join(chosen.runs)}")
     out.mkdir(parents=True, exist_ok=True)
-    lines, steps = [], args.steps or chosen.steps
+    lines, curves, steps = [], {}, args.steps or chosen.steps
     for seed in args.seeds:  # all models with one seed first: what can be compared early
         for name in names:
             report = run_model(args, name, seed)
+            curves.setdefault(chosen.runs[name].label, report["curve"])  # the figure is of the first seed
             at = list(report["rec"])[-1]
             lines.append(
                 f"{name}, seed {seed}: loss per point {report['loss_per_point']:.4f}, Rec "
                 f"{report['rec'][at]['value']:.3f} at temperature {at}"
             )
-    runs = {chosen.runs[name].label: Path(args.experiment_dir, f"{name}_seed{args.seeds[0]}") for name in names}
-    curves = {label: read_metrics(directory / "log" / "metrics.csv") for label, directory in runs.items()}
-    curves = {label: [row for row in rows if int(row["step"]) < steps] for label, rows in curves.items()}
     plot_losses(out / f"{args.set}_losses.png", curves)
+    runs = {chosen.runs[name].label: Path(args.experiment_dir, f"{name}_seed{args.seeds[0]}") for name in names}
     weights = {label: directory / f"best_of_{steps}" for label, directory in runs.items()}
     show_latent(out / f"{args.set}_latent.png", weights, args.split)
     return lines

@@ -123,6 +123,7 @@ def test_experiment_trains_scores_and_goes_on(data_dir, tmp_path, in_this_proces
     assert experiment("--only", "cnn", "--steps=5") == 0  # the run goes on
     longer = json.loads((tmp_path / "results/paper_cnn_seed1_5.json").read_text())
     assert longer["steps"] == 5 and str(tmp_path) not in json.dumps(longer)
+    assert list(longer["curve"]["valid"])[-1] == "4"
     with pytest.raises(ValueError, match="took 5 steps already; give --steps of as many, or more"):
         experiment("--only", "cnn", "--steps=4")
     with pytest.raises(ValueError, match="cnn_seed1 holds a run with z_size=4, not 5; give another --experiment_dir"):
@@ -132,6 +133,15 @@ def test_experiment_trains_scores_and_goes_on(data_dir, tmp_path, in_this_proces
     monkeypatch.setattr(sketch_pix2seq_experiment, "run_python", lambda *arguments: "")  # as if stopped at once
     with pytest.raises(ValueError, match="was stopped before its end; the same command goes on"):
         experiment("--only", "cnn", "--steps=6")
+
+
+def test_loss_curve_has_training_smoothed_up_to_each_validation():
+    rows = [{"step": str(step), "split": "train", "recon": str(loss)} for step, loss in ((20, 4.0), (40, 1.0))]
+    rows[1:1] = [{"step": step, "split": "valid", "recon": "3.0"} for step in ("10", "39")]
+    rows += [{"step": "40", "split": "valid", "recon": "2.0"}, {"step": "40", "split": "test", "recon": "9.0"}]
+    mean = round((0.98 * 4.0 + 1.0) / 1.98, 4)
+    curve = sketch_pix2seq_experiment.loss_curve(rows)
+    assert curve == {"train": {"39": 4.0, "40": mean}, "valid": {"10": 3.0, "39": 3.0, "40": 2.0}}
 
 
 @pytest.mark.parametrize(
