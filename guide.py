@@ -203,8 +203,9 @@ class Page:
         length = np.hypot(*way)
         if not length:
             return line
-        # From the last point; not from border to border of pixels, as strokes begin at centres: rounding would decide.
-        along = np.arange(0.1 - length, FIT_REACH * self.unit, 0.25)
+        # From the last point; not from border to border of pixels, as strokes begin at centres, and not to the reach
+        # itself, a multiple of 0.25 as are the places once this was done to the other end: rounding would decide.
+        along = np.arange(0.1 - length, FIT_REACH * self.unit - 1e-6, 0.25)
         x, y = np.clip(np.floor(line[-1] + along[:, None] * way / length), 0, np.array(self.ink.shape[:0:-1]) - 1).T
         on_ink = self.ink[page, y.astype(int), x.astype(int)]
         before = np.flatnonzero(on_ink & (along <= 0))

@@ -106,6 +106,18 @@ def test_strokes_begin_at_ink_that_is_left_and_worth_one():
     assert (y == 80).all() and ((x >= 10) & (x < 30)).all() and len(set(x)) > 1
 
 
+@pytest.mark.parametrize("side", [48, 96])
+def test_the_last_digits_of_a_line_do_not_decide_where_it_ends(side):
+    image = np.full((1, side, side), 255, np.uint8)
+    image[0, 2:-2, 10:13] = 0
+    page, rng = Page(image), np.random.default_rng(0)
+    for _ in range(50):
+        begin = np.array([11.5, side / 2 + 0.5])  # of a pixel, as strokes are told to begin
+        line = np.stack([begin, begin + rng.normal(size=2) * [0.1, 2.0]])
+        nearly = line + rng.normal(scale=1e-7, size=line.shape)
+        np.testing.assert_allclose(page.fit(0, nearly), page.fit(0, line), atol=1e-4)
+
+
 PIXELS = {
     "use_position": True,
     "drawing_extent": 10.0,
