@@ -345,7 +345,7 @@ def draw(page, points, sheet=0):
 
 
 def wait_for_drawing(page):
-    page.locator(".large:visible svg path").first.wait_for()
+    page.locator(".large:visible svg:has(path)").first.wait_for()  # a first path may be a dot, without a size
     return page.locator(".large:visible").inner_html()
 
 
