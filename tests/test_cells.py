@@ -164,7 +164,7 @@ def assert_gradients_equal_autodiff(name, steps, rows, units, context_size, mask
         return tf.TensorSpec([None, None, *shape], tf.float32)
 
     if compiled:  # as in training, where T and N vary
-        run = tf.function(run, input_signature=[any_length(5), any_length()])
+        run = tf.function(run, input_signature=[any_length(5), any_length()], autograph=False)
     actual = run(inputs, state)
     assert actual.keys() == expected.keys()
     errors = {key: relative_error(actual[key], expected[key]) for key in expected}

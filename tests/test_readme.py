@@ -166,7 +166,7 @@ def shorter(command: str) -> list[str]:
     if "sketch_pix2seq_evaluate.py" in command and "--scores" not in command:
         return ["--scores", "loss"]
     if "benchmark_images.py" in command:
-        return ["--count=12"]
+        return ["--count=2"]  # of each kind
     chosen = "--complete --" in command or ("sketch_pix2seq_sampling.py" in command and "--image" not in command)
     return ["--num_drawings=2"] if chosen else []
 
