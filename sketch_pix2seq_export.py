@@ -22,7 +22,9 @@ def load_mean(model: Model, model_dir: str, count: int) -> int:
     """Load the mean of the weights of the ``count`` newest snapshots that validated best -> the newest one's step."""
     paths = list_complete_checkpoints(Path(model_dir))[:count]
     if len(paths) < count:
-        raise ValueError(f"{model_dir} has {len(paths)} such snapshots, not {count}; train with keep_snapshots={count}")
+        raise ValueError(
+            f"{model_dir} has {len(paths)} of {count} snapshots to average; train with keep_snapshots={count}"
+        )
     steps, sums = [], {name: 0.0 for name in model.weights}
     for path in paths:
         steps.append(load_weights(model, path))

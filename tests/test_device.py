@@ -171,7 +171,11 @@ def test_state_is_summed_in_float32(padded):
     for name, weight in cell.weights.items():
         weight.assign([30.0, np.arctanh(0.01), 30.0, 0.0] if name == "bias" else tf.zeros_like(weight))
     cell.precision = tf.bfloat16
-    run = tf.function(lambda: unrolling.unroll(cell, tf.zeros([1000, 1, 5]), tf.zeros([1, 2]), padded=padded)[1], autograph=False)
+
+    @tf.function(autograph=False)
+    def run():
+        return unrolling.unroll(cell, tf.zeros([1000, 1, 5]), tf.zeros([1, 2]), padded=padded)[1]
+
     np.testing.assert_allclose(run()[0, 0], 10.0, rtol=1e-3)
 
 

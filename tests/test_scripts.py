@@ -191,7 +191,7 @@ def test_exported_weights_may_be_a_mean(data_dir, tmp_path):
     assert parts[0].weights["RNN/output_b"].numpy().tolist() != parts[1].weights["RNN/output_b"].numpy().tolist()
     for name, weight in mean.weights.items():
         np.testing.assert_allclose(weight, (parts[0].weights[name] + parts[1].weights[name]) / 2, atol=1e-7)
-    with pytest.raises(ValueError, match="not 9; train with keep_snapshots=9"):
+    with pytest.raises(ValueError, match="of 9 snapshots to average; train with keep_snapshots=9"):
         sketch_pix2seq_export.export(str(kept), str(tmp_path / "nine"), 9)
     assert not (tmp_path / "nine").exists()
 
