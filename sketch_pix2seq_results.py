@@ -256,6 +256,16 @@ def paper_longer() -> Table:
     return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
 
 
+def figure() -> Table:
+    """The reconstruction loss along the figure's runs, and the scores of the weights that validated best."""
+    columns = [Column(f"{step:,}", ("curve", "valid", str(step)), plain(3)) for step in (6000, 20000, 40000)]
+    columns.append(Column("60,000", ("curve", "valid", "59999"), plain(3)))
+    columns.append(Column("60,000, training", ("curve", "train", "59999"), plain(3)))
+    columns += [Column("best at step", ("step",), "{:,}".format), LOSS, SHUFFLED, rec("0.24")]
+    files = ["figure_cnn_seed1_60000"]
+    return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
+
+
 def codes() -> Table:
     """What the codes know, and what their decoders make of it: of drawings trained on, and of others."""
     columns = [LOSS, SHUFFLED, Column("names by code", ("probe",), percent, " %")]
@@ -319,6 +329,7 @@ TABLES = {
     "changes_of_position": lambda: changes(EPYC),
     "paper": paper,
     "paper_longer": paper_longer,
+    "figure": figure,
     "codes": codes,
     "why": why,
     "padding": padding,
