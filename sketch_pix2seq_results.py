@@ -250,10 +250,15 @@ def paper() -> Table:
     return Table(("encoder (seeds)",), rows)
 
 
+def by_run(files: list[str], columns: list[Column]) -> Table:
+    """One row per run of one seed, by the name its encoder has in its report."""
+    return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
+
+
 def paper_longer() -> Table:
     columns = [Column("best at step", ("step",), "{:,}".format), LOSS, SHUFFLED, rec("0.24"), *ret("0.24")]
     files = [f"paper_{name}_seed1_20000" for name in ("cnn", "cnn_kl", "rnn", "rnn_kl")]
-    return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
+    return by_run(files, columns)
 
 
 def figure() -> Table:
@@ -262,8 +267,7 @@ def figure() -> Table:
     columns.append(Column("60,000", ("curve", "valid", "59999"), plain(3)))
     columns.append(Column("60,000, training", ("curve", "train", "59999"), plain(3)))
     columns += [Column("best at step", ("step",), "{:,}".format), LOSS, SHUFFLED, rec("0.24")]
-    files = ["figure_cnn_seed1_60000"]
-    return Table(("encoder",), [Row((link(load_report(file)["label"], file),), (file,), columns) for file in files])
+    return by_run(["figure_cnn_seed1_60000", "figure_rnn_kl_seed1_60000"], columns)
 
 
 def codes() -> Table:
@@ -271,7 +275,8 @@ def codes() -> Table:
     columns = [LOSS, SHUFFLED, Column("names by code", ("probe",), percent, " %")]
     columns.append(Column("by bitmap", ("probe_bitmaps",), percent, " %"))
     encoders = {"cnn": "CNN, no KL", "cnn_kl": "CNN, KL", "rnn": "RNN, no KL", "rnn_kl": "RNN, KL"}
-    runs = [(name, steps, split) for name in encoders for steps in (6000, 20000) for split in ("train", "test")]
+    lengths = {name: (6000, 20000, 60000) if name in ("cnn", "rnn_kl") else (6000, 20000) for name in encoders}
+    runs = [(name, steps, split) for name in encoders for steps in lengths[name] for split in ("train", "test")]
     encoders["cnn_quarter"] = "CNN, no KL, of a quarter of the drawings"
     rows = []
     for name, steps, split in [*runs, ("cnn_quarter", 6000, "test")]:
