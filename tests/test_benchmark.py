@@ -64,6 +64,7 @@ def test_table_has_one_row_per_quantity_and_one_column_per_cell():
     ]
 
 
+@pytest.mark.slow
 def test_script_on_doodles(data_dir, capsys, monkeypatch):
     run_python, asked = benchmark.run_python, []
 

@@ -104,6 +104,7 @@ def in_this_process(monkeypatch):
     return ran
 
 
+@pytest.mark.slow
 def test_experiment_trains_scores_and_goes_on(data_dir, tmp_path, in_this_process, monkeypatch):
     def experiment(*flags, hparams=""):
         fixed = [f"--data_dir={data_dir}", f"--experiment_dir={tmp_path}", f"--results_dir={tmp_path / 'results'}"]
@@ -208,6 +209,7 @@ def test_data_set_smaller_than_a_batch_and_full_padding(data_dir, tmp_path):
     assert train(data_dir, tmp_path, f"{TINY},num_steps=3,batch_size=500,skip_padding=False,dec_model=lstm") == 0
 
 
+@pytest.mark.slow
 def test_overfits_a_handful_of_drawings(tmp_path):
     """The model learns: four drawings are known by heart within 300 steps."""
     data_dir = write_data(tmp_path / "data", ("house",), (4, 4, 4))
