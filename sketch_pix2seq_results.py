@@ -275,7 +275,7 @@ def codes() -> Table:
     columns = [LOSS, SHUFFLED, Column("names by code", ("probe",), percent, " %")]
     columns.append(Column("by bitmap", ("probe_bitmaps",), percent, " %"))
     encoders = {"cnn": "CNN, no KL", "cnn_kl": "CNN, KL", "rnn": "RNN, no KL", "rnn_kl": "RNN, KL"}
-    lengths = {name: (6000, 20000, 60000) if name in ("cnn", "rnn_kl") else (6000, 20000) for name in encoders}
+    lengths = dict.fromkeys(encoders, (6000, 20000)) | dict.fromkeys(("cnn", "rnn_kl"), (6000, 20000, 60000))
     runs = [(name, steps, split) for name in encoders for steps in lengths[name] for split in ("train", "test")]
     encoders["cnn_quarter"] = "CNN, no KL, of a quarter of the drawings"
     rows = []
